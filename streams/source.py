@@ -46,7 +46,8 @@ class Arrival:
 
     `mentions` are unmatched (no `queries`). `cursor` is where to resume once they are durable; None leaves it. `at` is
     the event time reached: None means now (a live source), a file or a catch-up says its own. `gap` says why mentions
-    may have been lost before this arrival. Any arrival, an empty one too, resets the stall clock. `settled` is called once all of it is durable (a push source answers its caller then).
+    may have been lost before this arrival. Any arrival, an empty one too, resets the stall clock. `settled` is called
+    once all of it is durable (a push source answers its caller then).
     """
 
     mentions: Sequence[Mention] = ()
@@ -59,7 +60,7 @@ class Arrival:
 
 
 class Source(Protocol):
-    """A configured connection to a channel. Constructed with its settings; `listen` may be called again after an error."""
+    """A configured connection to a channel, made from its settings; `listen` may be called again after an error."""
 
     settings_model: ClassVar[type[SourceSettings]]
 
