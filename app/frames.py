@@ -2,6 +2,11 @@
 
 Owns the shapes and the version. Does not own when frames are built (`app.hub`) or sent (`app.live`). Times are
 milliseconds since 1970 UTC of the server's clock; shares are 0 to 1. All text is untrusted and shown as text only.
+
+`pulse` is when the newest sign of life that passed the WHOLE pipeline was sent (None before the first): the page's age
+is now - pulse, not the age of the last frame, so a dead ingest or a lagging scorer makes the wall DELAYED, then STALE,
+though the server still talks. A client applies a frame if from <= its seq < frame.seq (all content is absolute, so an
+overlap is harmless), ignores seq <= its own, and resyncs when from > its seq or the epoch differs.
 """
 
 from __future__ import annotations
@@ -113,6 +118,7 @@ class Snapshot(Frame):
     seq: int
     ts: int
     build: str
+    pulse: int | None
     realm: Realm
     live_seen: bool
     title: str
@@ -137,6 +143,7 @@ class Delta(Frame):
     from_: Annotated[int, Field(alias="from")]
     seq: int
     ts: int
+    pulse: int | None
     ins: list[Item] = []
     more: int = 0
     gone: list[str] = []
@@ -155,6 +162,7 @@ class Heartbeat(Frame):
     epoch: str
     seq: int
     ts: int
+    pulse: int | None
 
 
 class Resync(Frame):
