@@ -1,0 +1,269 @@
+"""The board: everything one realm's wall shows, as a state that records change and frames are cut from.
+
+Owns dedup by identity and revision, the figures, the chosen mentions, open alerts and source states. Pure: no I/O, no
+clock of its own. Does not own rings, sockets or history; `app.live.seed` fills it from the store.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from app.frames import Figures, Item, WallAlert, WallSource
+from app.live.figures import MinuteCounts, Window, percentile
+from app.live.items import RANK, alert_line, item_of, source_line
+from streams.records import Action, AlertEvent, AlertState, Pulse, ScoredMention
+
+Spans = Callable[[str, Sequence[str]], list[tuple[int, int]]]
+
+SEEN: Final = 200_000
+CHOSEN: Final = 50
+_CHOSEN_SPAN: Final = 30 * 60_000
+_URGENT_SPAN: Final = 15 * 60_000
+_RESOLVED_SPAN: Final = 10 * 60_000
+_DELAY_SPAN: Final = 60_000
+LOST_AFTER: Final = 15_000
+"""A source whose pulses stopped for so many ms is shown as lost: its ingest process is gone or cut off."""
+
+
+def ms(moment: datetime) -> int:
+    """Return milliseconds since 1970 UTC."""
+    return int(moment.timestamp() * 1000)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a known identity has contributed to the figures."""
+
+    revision: int
+    at: int
+    negative: int
+    author: str
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened since the last frame was cut."""
+
+    items: dict[str, Item] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    minutes: set[int] = field(default_factory=set)
+    alerts: bool = False
+    sources: bool = False
+    figures: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.gone or self.minutes or self.alerts or self.sources or self.figures)
+
+    def merge(self, other: Changes) -> None:
+        """Take over what `other` has."""
+        for gone in other.gone:
+            self.items.pop(gone, None)
+        self.items |= other.items
+        self.gone |= other.gone
+        self.minutes |= other.minutes
+        self.alerts |= other.alerts
+        self.sources |= other.sources
+        self.figures |= other.figures
+
+
+class Board:
+    """One realm's wall. Times are ms of the board's clock."""
+
+    def __init__(self, spans: Spans) -> None:
+        self.minutes = MinuteCounts()
+        self.items: dict[str, Item] = {}
+        self.alerts: dict[str, tuple[int, WallAlert]] = {}
+        self.sources: dict[str, WallSource] = {}
+        self.sent: dict[str, int] = {}
+        self.late: dict[str, int] = {}
+        self.heard_today = 0
+        self.stored_total = 0
+        self.day = 0
+        self.pulse: int | None = None
+        self.last_mention: int | None = None
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._urgent: dict[str, int] = {}
+        self._rate = Window(60_000, SEEN)
+        self._delays = Window(_DELAY_SPAN)
+        self._changes = Changes()
+        self._spans = spans
+        self._aged: object = None
+
+    def remember(self, key: str, seen: Seen) -> None:
+        """Know an identity (bounded: the oldest is forgotten)."""
+        self._seen[key] = seen
+        self._seen.move_to_end(key)
+        if len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+
+    def mention(self, scored: ScoredMention, now: int) -> bool:
+        """Take a scored mention; False when nothing changed (a repeat)."""
+        mention = scored.mention
+        if mention.action is not Action.PUBLISH:
+            return self._withdraw(scored)
+        before = self._seen.get(mention.key)
+        if before is not None and mention.revision <= before.revision:
+            return False
+        item = item_of(scored, self._spans)
+        if item is None:
+            return False
+        at, negative = item.published, int(item.sentiment == "negative")
+        if before is None:
+            self._first(item, mention.received_at, now)
+        self.minutes.add(at, 1, negative)
+        if before is not None and not before.gone:
+            self.minutes.add(before.at, -1, -before.negative)
+        author = mention.author.id if mention.author else ""
+        self.remember(mention.key, Seen(mention.revision, at, negative, f"{mention.source_kind}\x1f{author}"))
+        self._show(item, now)
+        return True
+
+    def _first(self, item: Item, received_at: datetime, now: int) -> None:
+        received = ms(received_at)
+        if received // 86_400_000 == self.day:
+            self.heard_today += 1
+        self.stored_total += 1
+        self.last_mention = max(self.last_mention or 0, item.received)
+        self._rate.add(now, 1)
+        self._delays.add(now, max(0.0, (now - received) / 1000))
+
+    def _show(self, item: Item, now: int) -> None:
+        self._changes.figures = True
+        self._changes.items[item.id] = item
+        self._changes.gone.discard(item.id)
+        if item.published > now - _CHOSEN_SPAN:
+            self.items[item.id] = item
+        if RANK[item.urgency] >= RANK["high"] and item.published > now - _URGENT_SPAN:
+            self._urgent[item.id] = item.published
+        else:
+            self._urgent.pop(item.id, None)
+
+    def _withdraw(self, scored: ScoredMention) -> bool:
+        mention = scored.mention
+        if mention.action is Action.DELETE:
+            keys = [mention.key]
+            self.remember(mention.key, self._withdrawn(mention.key, mention.revision))
+        else:
+            author = mention.key
+            keys = [
+                key for key, seen in self._seen.items() if seen.author == author and seen.revision <= mention.revision
+            ]
+            for key in keys:
+                self.remember(key, self._withdrawn(key, mention.revision))
+        for key in keys:
+            self.items.pop(key, None)
+            self._urgent.pop(key, None)
+            self._changes.items.pop(key, None)
+            self._changes.gone.add(key)
+        return bool(keys)
+
+    def _withdrawn(self, key: str, revision: int) -> Seen:
+        before = self._seen.get(key)
+        if before is None:
+            return Seen(revision, 0, 0, "", gone=True)
+        return Seen(max(revision, before.revision), before.at, before.negative, before.author, gone=True)
+
+    def beat(self, pulse: Pulse) -> None:
+        """Take a source's pulse."""
+        self.sources[pulse.source_id] = source_line(pulse, self.late.get(pulse.source_id, 0))
+        self.sent[pulse.source_id] = ms(pulse.sent_at)
+        self.pulse = max(self.pulse or 0, ms(pulse.sent_at))
+        self._changes.sources = True
+
+    def alert(self, event: AlertEvent) -> bool:
+        """Take an alert's transition; False for one that is known or older."""
+        known = self.alerts.get(event.alert_id)
+        if (known is not None and event.seq <= known[0]) or event.state is AlertState.PENDING:
+            return False
+        self.alerts[event.alert_id] = (event.seq, alert_line(event))
+        self._changes.alerts = True
+        return True
+
+    def tick(self, now: int) -> Changes:
+        """Let time pass to `now` and return what changed since the last tick."""
+        if now // 86_400_000 != self.day:
+            self.day, self.heard_today = now // 86_400_000, 0
+        for key in [key for key, at in self._urgent.items() if at <= now - _URGENT_SPAN]:
+            del self._urgent[key]
+        self._drop_old(now)
+        changes, self._changes = self._changes, Changes()
+        changes.minutes, self.minutes.changed = self.minutes.changed, set()
+        return changes
+
+    def _drop_old(self, now: int) -> None:
+        for key in [key for key, item in self.items.items() if item.published <= now - _CHOSEN_SPAN]:
+            del self.items[key]
+        if len(self.items) > 4 * CHOSEN:
+            self.items = {item.id: item for item in self.chosen()}
+        over = [
+            key
+            for key, (_, alert) in self.alerts.items()
+            if alert.state == "resolved" and alert.changed <= now - _RESOLVED_SPAN
+        ]
+        for key in over:
+            del self.alerts[key]
+            self._changes.alerts = True
+
+    def chosen(self) -> list[Item]:
+        """Return the most urgent, then newest mentions: at most 50."""
+        ranked = sorted(self.items.values(), key=lambda item: (RANK[item.urgency], item.published), reverse=True)
+        return ranked[:CHOSEN]
+
+    def figures(self, now: int) -> Figures:
+        """Return the KPI tiles at `now`."""
+        rate_usual, share_usual = self.minutes.usual(now)
+        return Figures(
+            per_minute=float(len(self._rate.values(now))),
+            per_minute_usual=rate_usual,
+            negative=self.minutes.share(now),
+            negative_usual=share_usual,
+            urgent=len(self._urgent),
+            urgent_oldest=min(self._urgent.values(), default=None),
+            delay_p95=percentile(self._delays.values(now), 0.95),
+            heard_today=self.heard_today,
+            stored_total=self.stored_total,
+        )
+
+    def open_alerts(self) -> list[WallAlert]:
+        """Return alerts, the open ones first, most severe first, newest first."""
+        return sorted(
+            (alert for _, alert in self.alerts.values()),
+            key=lambda alert: (alert.state == "resolved", alert.severity, -alert.started),
+        )[:CHOSEN]
+
+    def source_states(self, wall_now: int) -> list[WallSource]:
+        """Return sources by id; one whose pulses stopped is `lost`, whatever it said last."""
+        lines = []
+        for key in sorted(self.sources):
+            line = self.sources[key]
+            if line.status != "finished" and self.sent[key] < wall_now - LOST_AFTER:
+                line = line.model_copy(update={"status": "lost", "detail": "no sign of life from its process"})
+            lines.append(line)
+        return lines
+
+    def age(self, now: int, wall_now: int) -> None:
+        """Note what passing time alone has changed: figures that fell, sources that were lost."""
+        aged = (self.figures(now), self.source_states(wall_now))
+        if aged != self._aged:
+            self._changes.figures = True
+            self._changes.sources = True
+        self._aged = aged
+
+    def adopt(self, old: Board) -> None:
+        """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
+        self._rate, self._delays = old._rate, old._delays
+        self.sources = {**self.sources, **old.sources}
+        self.sent = {**self.sent, **old.sent}
+        self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
+        self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
+        self._changes.merge(old._changes)
+        self._changes.figures = True
+
+    def _newer(self, alert_id: str, seq: int) -> bool:
+        known = self.alerts.get(alert_id)
+        return known is None or seq > known[0]

@@ -1,0 +1,141 @@
+"""Process settings, from the environment alone: `WARROOM_*`, unknown ones refused.
+
+Owns names, defaults and checks of what concerns one process (addresses, folders, model, limits). Does not own what a
+team listens to: that is `warroom.yaml` (`app.configuration`). The README's table of settings is tested against this.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX: Final = "WARROOM_"
+_TEST_PREFIX: Final = "WARROOM_TEST_"
+
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(ValueError):
+    """The environment is wrong; the message names the variable and what to do."""
+
+
+class Settings(BaseSettings):
+    """Everything a process needs to know of its place. Secrets may be given as `file:/path` instead of the value."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    config: Path = Field(
+        default=Path("warroom.yaml"), description="what to listen to: sources, queries, rules, receivers"
+    )
+    data: Path = Field(default=Path("data"), description="folder of the embedded log and the SQLite database")
+    host: str = Field(default="127.0.0.1", description="address to serve on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to serve on, of every role; 0 picks one")
+    access_token: SecretStr = Field(
+        default=SecretStr(""), description="bearer token of viewers; needed when host is not a loopback address"
+    )
+    origins: Words = Field(default=(), description="further origins that may open the live WebSocket, comma-separated")
+    kafka: str = Field(default="", description="bootstrap servers host:port,...; empty: the embedded log")
+    kafka_idempotence: bool = Field(default=True, description="idempotent producer; off for brokers without it")
+    kafka_partitions: int = Field(default=6, ge=1, le=1000, description="partitions of topics that are created")
+    kafka_prefix: str = Field(default="warroom.", pattern=r"^[a-zA-Z0-9._-]*$", description="prefix of topic names")
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="postgresql://user:password@host/name or sqlite:///path; empty: SQLite in data",
+    )
+    model: Path | None = Field(default=None, description="folder of the model; empty: the one that is shipped")
+    scorer: Literal["auto", "onnx", "torch"] = Field(default="auto", description="auto: torch where CUDA is, else onnx")
+    scorer_threads: int = Field(default=0, ge=0, le=256, description="threads of the model; 0: one per core")
+    lateness: float = Field(default=5.0, ge=0, le=3600, description="seconds that the engine waits for late mentions")
+    allow_addresses: Words = Field(
+        default=(), description="private host names or networks that outgoing requests may reach, comma-separated"
+    )
+    retention_days: int = Field(default=365, ge=1, description="days that mentions are kept in the store")
+    log_retention_hours: float = Field(default=72.0, gt=0, description="hours that the embedded log keeps")
+    log_retention_mb: int = Field(default=4096, ge=16, description="megabytes a topic that the embedded log keeps")
+    title: str = Field(default="War Room", max_length=60, description="name on the wall")
+    zones: Words = Field(
+        default=("Asia/Jerusalem", "Asia/Tehran", "UTC"), description="clocks on the wall, IANA names, comma-separated"
+    )
+    max_clients: int = Field(default=2000, ge=1, description="open WebSockets a process accepts")
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
+
+    @field_validator("origins", "allow_addresses", "zones", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("zones")
+    @classmethod
+    def _zones(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            try:
+                ZoneInfo(name)
+            except (KeyError, ValueError, OSError) as error:
+                raise ValueError(f"{name!r} is no IANA time zone; write for example Asia/Jerusalem") from error
+        return value
+
+    @field_validator("access_token", "database_url")
+    @classmethod
+    def _from_file(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text.startswith("file:"):
+            return value
+        try:
+            return SecretStr(Path(text.removeprefix("file:")).read_text(encoding="utf-8").strip())
+        except OSError as error:
+            raise ValueError(f"the file it refers to can't be read: {error.strerror}") from error
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Settings:
+        if not self.is_loopback and not self.access_token.get_secret_value():
+            raise ValueError(
+                f"host {self.host} can be reached from outside: set WARROOM_ACCESS_TOKEN (or serve on 127.0.0.1)"
+            )
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the port."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def database(self) -> str:
+        """The database URL in force. Never log it: it may hold a password."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data / 'warroom.db'}"
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings; raise SettingsError that names each wrong or unknown variable and the remedy."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = {name for name in environment if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX)}
+    if unknown := sorted(given - known):
+        raise SettingsError(
+            f"unknown setting{'s' * (len(unknown) > 1)} {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+        )
+    values = {name.removeprefix(PREFIX).lower(): environment[name] for name in given}
+    try:
+        return Settings(_env_prefix="WARROOM_NOT_READ_TWICE_", **values)  # type: ignore[arg-type]  # strings are parsed
+    except ValidationError as error:
+        faults = [
+            f"{_variable(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
+        ]
+        raise SettingsError("; ".join(faults)) from error
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return PREFIX + str(location[0]).upper() if location else "settings"
