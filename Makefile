@@ -1,0 +1,84 @@
+# Everything a developer or a user does, by name. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+FRONT := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
+
+.PHONY: help
+help: ## List every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "War Room needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "installing the packages of the product (once)"
+	@test -f $(VENV)/.dev || $(PIP) install --require-hashes -r requirements/run.txt
+	$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing the packages of the tests (once)"
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+app/static/build.json: $(FRONT) | $(VENV)/.run
+	@echo "building the front end"
+	@frontend/with-node npm ci --no-audit --no-fund --loglevel=error
+	@frontend/with-node npm run --silent build
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.run app/static/build.json ## Install the product and build its front end
+
+.PHONY: run
+run: setup ## Start War Room on http://127.0.0.1:8000 with the sample configuration
+	@$(BIN)/warroom up
+
+.PHONY: develop
+develop: $(VENV)/.dev app/static/build.json ## Install what tests and linters need, too
+
+.PHONY: test
+test: develop ## Run all tests: Python (real PostgreSQL, broker, browser) and front end
+	frontend/with-node npm test --silent
+	$(BIN)/python -m pytest -q
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint types test ## All that must hold before a commit lands
+
+.PHONY: format
+format: $(VENV)/.dev ## Rewrite the code in the house style
+	-$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: develop ## Measure and print the tables of docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+.PHONY: protocol
+protocol: $(VENV)/.dev ## Generate frontend/src/protocol.ts from app/frames.py
+	$(BIN)/python -m app.protocol
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Lock the newest allowed versions, with hashes
+	$(PIP) install uv
+	$(BIN)/uv pip compile -q pyproject.toml --group build --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements/run.txt
+	$(BIN)/uv pip compile -q pyproject.toml --group build --group dev -c requirements/run.txt --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove what was built; keep data/
+	rm -rf $(VENV) app/static frontend/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
