@@ -1,4 +1,5 @@
-"""Text in, scores out: loading, batching, ONNX on a CPU, torch on a GPU, training and evaluation.
+"""Text in, scores out: sentiment, urgency, intent and an embedding from one forward pass.
 
-Imports `streams.records` only. Does not own the consume loop, the store or any rule.
+Owns models: loading, tokenising, batching, caching, training, evaluation. Does not own the stream, the store or any
+rule; it imports `streams.records` and nothing else of ours. The app wires `worker.score_records` to its consume loop.
 """

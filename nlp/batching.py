@@ -1,0 +1,229 @@
+"""The asyncio face of a Scorer: requests from many tasks become batches on one thread that owns the model.
+
+Owns the queue and its bound, the deadline, the cache of answers, warm-up and draining. Does not own grouping
+(`grouping`), the model (`onnx_cpu`, `torch_gpu`) or metrics: `Stats` holds the counters that the app exports.
+
+A request waits at most `deadline` seconds for company. The queue is bounded in estimated tokens; beyond it `score`
+raises Overloaded at once and takes nothing. A text that cannot be scored, or on which the model fails twice (in its
+batch and alone), is answered by its error: never by an invented score, and never at its neighbours' cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from nlp import grouping
+from nlp.cache import AnswerCache
+from nlp.grouping import Answer
+from nlp.scorer import Closed, Overloaded, Prepared, Scorer, ScorerError
+
+_PREFIX_TOKENS: Final = 8
+_CHARACTERS_PER_TOKEN: Final = 3
+_GATHER_BATCHES: Final = 8
+"""Batches' worth of tokens that are taken from the queue together, so that sorting by length has something to sort."""
+_WARM_UP: Final = ("warm", "a sentence of the usual length, as people write it on a Tuesday", "long text " * 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a BatchingScorer.
+
+    `batch_tokens`: padded tokens of one batch. `queue_tokens`: estimated tokens that may wait. `deadline`: seconds that
+    a text waits for others. `cache_texts`: answers remembered.
+    """
+
+    batch_tokens: int = grouping.BATCH_TOKENS
+    queue_tokens: int = 250_000
+    deadline: float = 0.004
+    cache_texts: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters since the start, and what is waiting now. `remembered` counts texts answered from the cache."""
+
+    scored: int = 0
+    remembered: int = 0
+    refused: int = 0
+    failed: int = 0
+    overloaded: int = 0
+    rounds: int = 0
+    busy_seconds: float = 0.0
+    queued_tokens: int = 0
+
+
+class _Request:
+    """Texts of one caller and the future that awaits their answers."""
+
+    __slots__ = ("cost", "future", "loop", "texts")
+
+    def __init__(self, texts: list[str], cost: int) -> None:
+        self.texts, self.cost = texts, cost
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[list[Answer]] = self.loop.create_future()
+
+    def _settle(self, answers: list[Answer] | ScorerError) -> None:
+        if self.future.done():  # the caller was cancelled meanwhile
+            return
+        if isinstance(answers, ScorerError):
+            self.future.set_exception(answers)
+        else:
+            self.future.set_result(answers)
+
+    def answer(self, answers: list[Answer] | ScorerError) -> None:
+        """Hand the answers to the caller's loop; a loop that is gone has nobody left to tell."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._settle, answers)
+
+
+class BatchingScorer:
+    """Scores texts for any number of asyncio tasks. Start it, use it, close it; it cannot be started twice."""
+
+    def __init__(self, make: Callable[[], Scorer], limits: Limits = Limits()) -> None:
+        """`make` opens the model; it is called on the owner thread, which also closes it."""
+        self._make, self._limits = make, limits
+        self._waiting: deque[_Request] = deque()
+        self._signal = threading.Condition()
+        self._cache = AnswerCache(limits.cache_texts)
+        self._stats = Stats()
+        self._closing = False
+        self._broken: BaseException | None = None
+        self._thread = threading.Thread(target=self._own, name="scorer", daemon=True)
+        self._ready = threading.Event()
+        self.model_id = ""
+        self.model_revision = ""
+        self.max_tokens = 0
+
+    @property
+    def stats(self) -> Stats:
+        """The counters at this moment."""
+        return self._stats
+
+    async def start(self) -> None:
+        """Open and warm up the model on its thread; raise what opening raised, for example ModelFilesDamaged."""
+        self._thread.start()
+        await asyncio.to_thread(self._ready.wait)
+        if self._broken is not None:
+            raise self._broken
+
+    async def score(self, texts: Sequence[str]) -> list[Answer]:
+        """Return for each text its Score, or the Unscorable or ScorerError that stands in for it.
+
+        Raise Overloaded if the queue is full (a request of any size is taken while it is empty), Closed after
+        `close`, ScorerError if the owner thread died.
+        """
+        if not texts:
+            return []
+        request = _Request(list(texts), sum(self._estimate(text) for text in texts))
+        with self._signal:
+            self._admit(request)
+            self._waiting.append(request)
+            self._count(queued_tokens=request.cost)
+            self._signal.notify()
+        return await request.future
+
+    async def close(self) -> None:
+        """Score what is waiting, then free the model and end the thread."""
+        with self._signal:
+            self._closing = True
+            self._signal.notify()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _estimate(self, text: str) -> int:
+        return min(self.max_tokens, len(text) // _CHARACTERS_PER_TOKEN + _PREFIX_TOKENS)
+
+    def _admit(self, request: _Request) -> None:
+        if self._broken is not None:
+            raise ScorerError(f"the scorer's thread ended: {self._broken!r}") from self._broken
+        if self._closing or not self._thread.is_alive():
+            raise Closed("the scorer is closed" if self._closing else "the scorer was not started")
+        waiting = self._stats.queued_tokens
+        if waiting and waiting + request.cost > self._limits.queue_tokens:
+            self._count(overloaded=len(request.texts))
+            raise Overloaded(
+                f"{waiting} tokens are waiting; {request.cost} more would exceed {self._limits.queue_tokens}"
+            )
+
+    def _count(self, **changes: float) -> None:
+        """Add to the counters; callers hold the lock."""
+        values = {name: getattr(self._stats, name) + change for name, change in changes.items()}
+        self._stats = replace(self._stats, **values)
+
+    def _own(self) -> None:
+        """Life of the owner thread."""
+        try:
+            with contextlib.closing(self._make()) as scorer:
+                self.model_id, self.model_revision = scorer.model_id, scorer.model_revision
+                self.max_tokens = scorer.max_tokens
+                scorer.score(_WARM_UP)
+                self._ready.set()
+                while requests := self._take():
+                    self._round(scorer, requests)
+        except BaseException as error:  # noqa: BLE001 - a thread has no caller: start and score raise it for all
+            self._fail(error)
+        finally:
+            self._ready.set()
+
+    def _take(self) -> list[_Request]:
+        """Wait for requests, give others `deadline` seconds to join, return them; empty when closed and drained."""
+        full = self._limits.batch_tokens * _GATHER_BATCHES
+        with self._signal:
+            self._signal.wait_for(lambda: self._waiting or self._closing)
+            until = time.monotonic() + self._limits.deadline
+            while not self._closing and self._stats.queued_tokens < full and (left := until - time.monotonic()) > 0:
+                self._signal.wait(left)
+            taken: list[_Request] = []
+            cost = 0
+            while self._waiting and (not taken or cost + self._waiting[0].cost <= full):
+                taken.append(self._waiting.popleft())
+                cost += taken[-1].cost
+            return taken
+
+    def _round(self, scorer: Scorer, requests: list[_Request]) -> None:
+        began = time.monotonic()
+        texts = [text for request in requests for text in request.texts]
+        answers = self._answers(scorer, texts)
+        errors = sum(isinstance(answer, ScorerError) for answer in answers)
+        refused = sum(isinstance(answer, ValueError) for answer in answers)
+        with self._signal:
+            self._count(
+                scored=len(texts) - errors - refused,
+                failed=errors,
+                refused=refused,
+                rounds=1,
+                busy_seconds=time.monotonic() - began,
+                queued_tokens=-sum(request.cost for request in requests),
+            )
+        start = 0
+        for request in requests:
+            request.answer(answers[start : start + len(request.texts)])
+            start += len(request.texts)
+
+    def _answers(self, scorer: Scorer, texts: list[str]) -> list[Answer]:
+        prepared = scorer.prepare(texts)
+        readable = [entry for entry in prepared if isinstance(entry, Prepared)]
+        known = self._cache.lookup([entry.text for entry in readable])
+        fresh = grouping.run_distinct(
+            scorer, [entry for entry in readable if entry.text not in known], self._limits.batch_tokens
+        )
+        self._cache.remember(fresh)
+        found = known | fresh
+        with self._signal:
+            self._count(remembered=len(readable) - len(fresh))
+        return [found[entry.text] if isinstance(entry, Prepared) else entry for entry in prepared]
+
+    def _fail(self, error: BaseException) -> None:
+        with self._signal:
+            self._broken = error
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for request in waiting:
+            request.answer(ScorerError(f"the scorer's thread ended: {error!r}"))

@@ -1,0 +1,111 @@
+"""The Scorer on ONNX Runtime: the shipped model on a CPU, with no network and without torch.
+
+Owns the session, its threads and the mapping of the runtime's errors. Does not own the file format (`training.export`)
+or the checksums (`manifest`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
+from tokenizers import Tokenizer
+
+from nlp import answers, grouping, manifest
+from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, ScorerError, Unscorable
+from nlp.tokens import TextEncoder
+from streams.records import Score
+
+SHIPPED: Final = Path(__file__).parent / "weights" / "small"
+"""The folder of the model that comes with War Room."""
+
+_PAD: Final = 1
+_RUN_ERRORS: Final = (
+    runtime_errors.Fail,
+    runtime_errors.RuntimeException,
+    runtime_errors.InvalidArgument,
+    runtime_errors.EPFail,
+    runtime_errors.NotImplemented,
+)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would steal the cores that the event loop and the store of the same process need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class OnnxScorer(Scorer):
+    """A model folder that `nlp.training.export` made, opened for scoring."""
+
+    def __init__(self, folder: Path = SHIPPED, threads: int | None = None) -> None:
+        """Open `folder` with `threads` threads (default: all cores); raise ModelFilesDamaged naming a bad file."""
+        described = manifest.read(folder)
+        if missing := LABELS.keys() - described.tasks.keys():
+            raise ModelFilesDamaged(
+                f"{folder / manifest.NAME}: the model has no output for {', '.join(sorted(missing))}"
+            )
+        self._manifest = described
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._encoder = TextEncoder(tokenizer, described.prefix, described.max_tokens)
+        self._outputs = [*LABELS] + ([described.embedding] if described.embedding else [])
+        self._session: onnxruntime.InferenceSession | None = _session(folder / "model.onnx", threads or cores())
+
+    @property
+    def model_id(self) -> str:
+        """Name of the model."""
+        return self._manifest.model_id
+
+    @property
+    def model_revision(self) -> str:
+        """Revision of the model."""
+        return self._manifest.revision
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest input in tokens."""
+        return self._manifest.max_tokens
+
+    def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
+        """Return each text ready to run, or why it cannot be scored."""
+        return self._encoder.prepare(texts)
+
+    def run(self, batch: Sequence[Prepared]) -> list[Score]:
+        """Score one padded batch."""
+        if self._session is None:
+            raise Closed("the scorer was closed")
+        if not batch:
+            return []
+        ids = np.full((len(batch), max(len(entry.ids) for entry in batch)), _PAD, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, entry in enumerate(batch):
+            ids[row, : len(entry.ids)] = entry.ids
+            mask[row, : len(entry.ids)] = 1
+        try:
+            found = self._session.run(self._outputs, {"input_ids": ids, "attention_mask": mask})
+        except _RUN_ERRORS as error:
+            raise ScorerError(f"ONNX Runtime failed on a batch of shape {ids.shape}: {error}") from error
+        outputs = dict(zip(self._outputs, found, strict=True))
+        vectors = outputs.get(self._manifest.embedding or "")
+        return answers.scores(outputs, self._manifest.tasks, vectors, (self.model_id, self.model_revision))
+
+    def score(self, texts: Sequence[str]) -> list[Score]:
+        """Score all texts; raise for the first that has no score."""
+        return grouping.all_scores(grouping.score_each(self, texts))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None

@@ -1,0 +1,102 @@
+"""Text to token ids: cleaning, the model's prefix, and truncation by tokens.
+
+Owns what the model gets to see of a text, in training and in serving alike: both call `clean`, so they cannot differ.
+Does not own normalisation for matching or search (that is the stream's), nor batching or padding.
+
+Sources deliver text of any shape: 100,000 characters, lone surrogates, NUL, bidi controls, escapes that a careless feed
+left behind. All of it becomes a sequence of ids, except text in which nothing is left to read: that is `Unscorable`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from tokenizers import Tokenizer
+
+from nlp.scorer import Prepared, Unscorable
+
+URL_WORD: Final = "http"
+HANDLE_WORD: Final = "@user"
+
+_MAX_PIECE: Final = 16
+"""Characters of the longest pieces worth having; beyond `_MAX_PIECE * max_tokens` no token of the budget can lie."""
+_TAIL_SHARE: Final = 4
+"""One in so many kept tokens comes from the end of a long text: the verdict of a review often stands there."""
+
+_ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_INVISIBLE: Final = re.compile(
+    "[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0000-\U000e0fff]"
+)
+_MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
+"""Niqqud, cantillation, harakat and tatweel: the training texts have hardly any, and meaning survives without."""
+_URL: Final = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_HANDLE: Final = re.compile(r"(?<![\w.@])@\w[\w.-]*\w|(?<![\w.@])@\w")
+_REPEAT: Final = re.compile(r"(\S)\1{3,}")
+_SPACE: Final = re.compile(r"\s+")
+_NOTHING: Final = re.compile("[\\s\u200c\u200d\ufe00-\ufe0f]*")
+
+
+def _repair(text: str) -> str:
+    """Join surrogate pairs into the characters they stand for and drop the lone ones."""
+    text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    if _SURROGATE.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return text
+
+
+def clean(text: str) -> str:
+    """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
+
+    ZWNJ and ZWJ stay (Persian spelling, emoji). The result may be empty.
+    """
+    text = html.unescape(_repair(text))
+    text = _SPACE.sub(" ", _MARKS.sub("", _INVISIBLE.sub("", _SURROGATE.sub("", text))))
+    text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, text))
+    return _REPEAT.sub(r"\1\1\1", text).strip()
+
+
+class TextEncoder:
+    """Turns texts into lists of ids of at most `max_tokens`, special tokens and prefix included."""
+
+    def __init__(self, tokenizer: Tokenizer, prefix: str, max_tokens: int) -> None:
+        """Take over `tokenizer` (its own truncation and padding are switched off)."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._prefix = prefix
+        self.max_tokens = max_tokens
+
+    def readable(self, text: str) -> str:
+        """Return the cleaned text, cut far beyond the token budget; raise Unscorable if nothing is left to read."""
+        cleaned = clean(text)
+        if _NOTHING.fullmatch(cleaned):
+            raise Unscorable("the text is empty or holds only white space and invisible characters")
+        keep = _MAX_PIECE * self.max_tokens
+        return cleaned if len(cleaned) <= 2 * keep else f"{cleaned[:keep]} {cleaned[-keep:]}"
+
+    def encode(self, readable: Sequence[str]) -> list[list[int]]:
+        """Return one list of ids for each text that `readable` returned; long ones keep their head and their tail."""
+        encoded = self._tokenizer.encode_batch_fast([self._prefix + text for text in readable])
+        return [self._truncate(entry.ids) for entry in encoded]
+
+    def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
+        """Return each text cleaned and encoded, or the Unscorable that says why it can't be."""
+        found: list[str | Unscorable] = []
+        for text in texts:
+            try:
+                found.append(self.readable(text))
+            except Unscorable as error:
+                found.append(error)
+        encoded = iter(self.encode([entry for entry in found if isinstance(entry, str)]))
+        return [Prepared(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
+
+    def _truncate(self, ids: list[int]) -> list[int]:
+        if len(ids) <= self.max_tokens:
+            return ids
+        tail = self.max_tokens // _TAIL_SHARE
+        return ids[: self.max_tokens - tail] + ids[-tail:]

@@ -1,0 +1,174 @@
+"""Labelled texts for training: which sets there are, how their labels map to ours, and what is held out.
+
+Owns reading and splitting. Does not own batching or the loop (`batches`, `train`).
+
+Public sets are read from a folder laid out as `docs/model-card.md` lists them; they are not part of this repository.
+Our own mentions are in `nlp/training/data/mentions.<lang>.jsonl`, and are: one JSON object a line with `text`, `lang`,
+`sentiment`, `urgency`, `intent`, `scenario`. They are split by scenario, so that no near-copy crosses the split.
+Label orders differ between public sets, so every label is mapped by its name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY
+
+OWN: Final = Path(__file__).parent / "data"
+_TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
+_NEAR_COPY: Final = 0.6
+"""Share of common words from which two Persian reviews count as one."""
+
+TASKS: Final[dict[str, tuple[str, ...]]] = {
+    **LABELS,
+    "complaint": ("no", "yes"),
+    "intention": ("no", "undefined", "yes"),
+    "request": ("no", "yes"),
+    "crisis": (
+        "Not related",
+        "Affected individuals",
+        "Sympathy and support",
+        "Donations and volunteering",
+        "Caution and advice",
+        "Infrastructure and utilities",
+        "Other Useful Information",
+    ),
+}
+"""All heads of the network. The last four are auxiliary: they teach the encoder and are dropped from the export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled text; `label` is an index into TASKS[task]."""
+
+    text: str
+    label: int
+    lang: str
+
+
+@dataclass(slots=True)
+class Corpus:
+    """Examples of one task; `share` is its weight when batches are drawn."""
+
+    name: str
+    task: str
+    share: float
+    train: list[Example] = field(default_factory=list)
+    dev: list[Example] = field(default_factory=list)
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a tab-separated file without its header. Quotes are text there, not quoting."""
+    lines = path.read_text(encoding="utf-8").split("\n")[1:]
+    yield from (row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) > 1 and row[0])
+
+
+def _examples(path: Path, task: str, lang: str, label: Callable[[list[str]], str | None]) -> list[Example]:
+    """Return the rows whose label is one of the task's; `label` gives None for rows to leave out."""
+    known = TASKS[task]
+    found = ((row[0], label(row)) for row in _rows(path))
+    return [Example(text, known.index(name), lang) for text, name in found if name in known]
+
+
+def _second(row: list[str]) -> str:
+    return row[1]
+
+
+def held_out(key: str, share: float) -> bool:
+    """Return whether `key` falls into the held-out share; stable between runs and machines."""
+    return zlib.crc32(key.encode("utf-8", "replace")) % 1000 < share * 1000
+
+
+def _persian(folder: Path) -> tuple[list[Example], list[Example]]:
+    """Return train and dev; the balanced file rewrites reviews of the plain one, so near-copies of dev are left out."""
+    plain = _examples(folder / "train.tsv", SENTIMENT, "fa", _second)
+    dev = [e for e in plain if held_out(e.text, 0.1)]
+    bags = [frozenset(e.text.split()) for e in dev]
+    more = _examples(folder / "train_balanced.tsv", SENTIMENT, "fa", _second)
+    pool = {e.text: e for e in [*plain, *more]}
+    train = []
+    for example in pool.values():
+        words = frozenset(example.text.split())
+        if not any(len(words & bag) >= _NEAR_COPY * len(words | bag) for bag in bags):
+            train.append(example)
+    return train, dev
+
+
+def sentiment_corpora(folder: Path) -> list[Corpus]:
+    """Return the public sentiment sets. The Hebrew set's third class means off-topic, not neutral: it is left out."""
+
+    def read(name: str, lang: str) -> list[Example]:
+        return _examples(folder / name, SENTIMENT, lang, _second)
+
+    corpora = [
+        Corpus(
+            f"tweets-{lang}",
+            SENTIMENT,
+            0.05,
+            read(f"xlm_t/{lang}_train.tsv", lang),
+            read(f"xlm_t/{lang}_val.tsv", lang),
+        )
+        for lang in _TWEET_LANGUAGES
+    ]
+    english = Corpus("semeval", SENTIMENT, 0.36)
+    english.train = read("semeval2017_en/train.tsv", "en")
+    english.dev = read("tweeteval_sentiment/val.tsv", "en")
+    hebrew = Corpus("hebrew", SENTIMENT, 0.13)
+    off_topic = LABELS[SENTIMENT].index("neutral")
+    hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.label != off_topic]
+    hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.label != off_topic]
+    persian = Corpus("persian", SENTIMENT, 0.14, *_persian(folder / "persian_deepsentipers"))
+    return [*corpora, english, hebrew, persian]
+
+
+def auxiliary_corpora(folder: Path) -> list[Corpus]:
+    """Return the sets whose labels are near urgency and intent without being them; each gets a head of its own."""
+    yes_no = ("no", "yes")
+    sets = [
+        Corpus("complaints", "complaint", 0.02),
+        Corpus("purchase", "intention", 0.01),
+        Corpus("disaster", "request", 0.02),
+        Corpus("crisis", "crisis", 0.03),
+    ]
+    sets[0].train = _examples(folder / "complaints_2019/all.tsv", "complaint", "en", lambda row: yes_no[row[1] == "1"])
+    sets[1].train = _examples(folder / "purchase_intent/all.tsv", "intention", "en", _second)
+    sets[2].train = _examples(
+        folder / "disaster_response/val.tsv", "request", "en", lambda row: yes_no["1" in {row[4], row[7], row[8]}]
+    )
+    sets[3].train = _examples(
+        folder / "crisislext26/all.tsv", "crisis", "xx", lambda row: row[2] if row[2] == "Not related" else row[1]
+    )
+    return sets
+
+
+def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
+    """Return our own mentions, one corpus per language and task; whole scenarios are held out."""
+    corpora: dict[tuple[str, str], Corpus] = {}
+    for path in sorted(paths):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for task in (SENTIMENT, URGENCY, INTENT):
+                key = (row["lang"], task)
+                corpus = corpora.setdefault(key, Corpus(f"own-{row['lang']}-{task}", task, 0.1))
+                example = Example(row["text"], LABELS[task].index(row[task]), row["lang"])
+                (corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train).append(example)
+    return [corpora[key] for key in sorted(corpora)]
+
+
+def own_files() -> list[Path]:
+    """Return the files of our own mentions."""
+    return sorted(OWN.glob("mentions.*.jsonl"))
+
+
+def shuffled(examples: list[Example], seed: int) -> list[Example]:
+    """Return a shuffled copy."""
+    copy = list(examples)
+    random.Random(seed).shuffle(copy)
+    return copy
