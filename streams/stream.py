@@ -30,11 +30,16 @@ class StreamCorrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Bytes to append. Items of one key keep their order. `everywhere` puts a copy into each partition (pulses)."""
+    """Bytes to append. Items of one key keep their order.
+
+    `everywhere` puts a copy into each partition (a source's pulse); `partition` names one (a pulse passed on by the
+    scorer stays in the partition it came from, so that per-partition clocks stay true). Topics have equally many.
+    """
 
     key: str
     value: bytes
     everywhere: bool = False
+    partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Board:
         self.alerts: dict[str, tuple[int, WallAlert]] = {}
         self.sources: dict[str, WallSource] = {}
         self.sent: dict[str, int] = {}
+        self._beats: dict[str, dict[int, int]] = {}
         self.late: dict[str, int] = {}
         self.heard_today = 0
         self.stored_total = 0
@@ -168,11 +169,13 @@ class Board:
             return Seen(revision, 0, 0, "", gone=True)
         return Seen(max(revision, before.revision), before.at, before.negative, before.author, gone=True)
 
-    def beat(self, pulse: Pulse) -> None:
-        """Take a source's pulse."""
+    def beat(self, pulse: Pulse, partition: int) -> None:
+        """Take a source's pulse as it arrived in one partition; the slowest partition speaks for the source."""
         self.sources[pulse.source_id] = source_line(pulse, self.late.get(pulse.source_id, 0))
-        self.sent[pulse.source_id] = ms(pulse.sent_at)
-        self.pulse = max(self.pulse or 0, ms(pulse.sent_at))
+        partitions = self._beats.setdefault(pulse.source_id, {})
+        partitions[partition] = ms(pulse.sent_at)
+        self.sent[pulse.source_id] = min(partitions.values())
+        self.pulse = max(self.sent.values())
         self._changes.sources = True
 
     def alert(self, event: AlertEvent) -> bool:
@@ -258,7 +261,7 @@ class Board:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
         self._rate, self._delays = old._rate, old._delays
         self.sources = {**self.sources, **old.sources}
-        self.sent = {**self.sent, **old.sent}
+        self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
         self._changes.merge(old._changes)

@@ -122,7 +122,7 @@ class Hub:
             if isinstance(record, Pulse):
                 if record.realm == REPLAY:
                     self._replay_clock = max(self._replay_clock or record.at, record.at)
-                self._channels[record.realm].board.beat(record)
+                self._channels[record.realm].board.beat(record, received.delivery.position.partition)
             elif isinstance(record, ScoredMention):
                 self._take(received.delivery.position, record)
         return ()
