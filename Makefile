@@ -77,6 +77,7 @@ protocol: $(VENV)/.dev ## Generate frontend/src/protocol.ts from app/frames.py
 lock: $(VENV)/.dev ## Lock the newest allowed versions, with hashes
 	$(PIP) install uv
 	$(BIN)/uv pip compile -q pyproject.toml --group build --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements/run.txt
+	$(BIN)/uv pip compile -q pyproject.toml --group build --extra gpu -c requirements/run.txt --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements/gpu.txt
 	$(BIN)/uv pip compile -q pyproject.toml --group build --group dev -c requirements/run.txt --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade -o requirements/dev.txt
 
 .PHONY: clean
