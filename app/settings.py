@@ -36,7 +36,12 @@ class Settings(BaseSettings):
     )
     data: Path = Field(default=Path("data"), description="folder of the embedded log and the SQLite database")
     host: str = Field(default="127.0.0.1", description="address to serve on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port to serve on, of every role; 0 picks one")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port to serve on; empty: 8000 with walls, else a free one; 0: free one",
+    )
     access_token: SecretStr = Field(
         default=SecretStr(""), description="bearer token of viewers; needed when host is not a loopback address"
     )

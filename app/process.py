@@ -1,0 +1,123 @@
+"""One process: the log, the store, the configuration in force and its health, opened in order and closed in reverse.
+
+Owns composition. Does not own what the roles do with the parts (`app.roles`), nor signals (`app.commands`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from app.configuration import Configuration, parse_configuration
+from app.health import Health
+from app.settings import Settings
+from app.store import Store
+from app.store.migrate import migrate
+from app.yaml_lines import ConfigurationError
+from streams.embedded import EmbeddedStream
+from streams.kafka import KafkaStream
+from streams.normal import normalise
+from streams.stream import Stream
+
+WATCH: Final = 1.0
+"""Seconds between looks for a configuration that was applied."""
+
+_log = structlog.get_logger("process")
+
+
+def utc_now() -> datetime:
+    """Return the wall clock."""
+    return datetime.now(UTC)
+
+
+class Desk:
+    """The configuration in force and who waits for the next one."""
+
+    def __init__(self, configuration: Configuration, revision: int) -> None:
+        self.configuration = configuration
+        self.revision = revision
+        self._changed = asyncio.Event()
+
+    def replace(self, configuration: Configuration, revision: int) -> None:
+        """Put another configuration into force and wake all who wait."""
+        self.configuration, self.revision = configuration, revision
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Return when the next configuration is in force."""
+        await self._changed.wait()
+
+    async def watch(self, store: Store) -> None:
+        """Look for applied configurations for ever; one that this version can't read is logged and left alone."""
+        while True:
+            await asyncio.sleep(WATCH)
+            try:
+                found = await store.configuration()
+                if found is not None and found[0] > self.revision:
+                    self.replace(parse_configuration(found[1], f"revision {found[0]}"), found[0])
+                    _log.info("configuration_in_force", revision=found[0])
+            except ConfigurationError as error:
+                _log.error("configuration_refused", faults=error.faults)
+            except Store.TRANSIENT as error:
+                _log.warning("store_unreachable", action="configuration stays as it is", error=str(error))
+
+
+@dataclass
+class Process:
+    """What every role needs."""
+
+    settings: Settings
+    stream: Stream
+    store: Store
+    desk: Desk
+    health: Health
+    clock: Callable[[], datetime] = utc_now
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_process(
+    settings: Settings, configuration: Configuration, clock: Callable[[], datetime] = utc_now
+) -> AsyncIterator[Process]:
+    """Open log and store, bring the schema up to date, put the configuration into force; close all in reverse."""
+    async with AsyncExitStack() as stack:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        await migrate(settings.database)
+        store = await Store.open(settings.database, clock, normalise=normalise)
+        stack.push_async_callback(store.aclose)
+        stream = await open_stream(settings)
+        stack.push_async_callback(stream.aclose)
+        revision = await put_in_force(store, configuration, clock())
+        yield Process(settings, stream, store, Desk(configuration, revision), Health(time.monotonic), clock)
+
+
+async def open_stream(settings: Settings) -> Stream:
+    """Return the log that the settings name."""
+    if settings.kafka:
+        return await KafkaStream.open(
+            settings.kafka,
+            prefix=settings.kafka_prefix,
+            partitions=settings.kafka_partitions,
+            idempotent=settings.kafka_idempotence,
+        )
+    return await EmbeddedStream.open(
+        settings.data / "log.db",
+        retention_age=settings.log_retention_hours * 3600,
+        retention_bytes=settings.log_retention_mb * 1024 * 1024,
+    )
+
+
+async def put_in_force(store: Store, configuration: Configuration, at: datetime) -> int:
+    """Save the configuration as the newest revision unless it is that already; return its revision."""
+    found = await store.configuration()
+    if found is not None and found[1] == configuration.text:
+        return found[0]
+    return await store.save_configuration(configuration.text, configuration.sha256, at)
