@@ -46,19 +46,19 @@ def _mention(rng: random.Random, vocabulary: list[str], index: int) -> Mention:
 
 
 def _rate(match: Callable[[Mention], object], mentions: list[Mention]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for mention in mentions:
         match(mention)
-    return len(mentions) / (time.perf_counter() - started)
+    return len(mentions) / (time.process_time() - started)
 
 
 def main(queries: int = 1000, mentions: int = 10_000) -> None:
     rng = random.Random(7)
-    vocabulary = [word for lang in _SYLLABLES for word in _words(rng, lang, 8000)]
+    vocabulary = [word for lang in _SYLLABLES for word in _words(rng, lang, 40_000)]
     made = [_query(rng, vocabulary) for _ in range(queries)]
-    started = time.perf_counter()
+    started = time.process_time()
     matcher = compile_queries([Query(id=f"q{i}", name="q", match=match) for i, (match, _) in enumerate(made)])
-    compiling = time.perf_counter() - started
+    compiling = time.process_time() - started
     naive = [re.compile(r"\b(?:" + "|".join(map(re.escape, words)) + r")\b", re.IGNORECASE) for _, words in made]
     sample = [_mention(rng, vocabulary, index) for index in range(mentions)]
     matched = sum(bool(matcher.match(mention)) for mention in sample)

@@ -53,10 +53,7 @@ class Query(BaseModel):
 
 def compile_queries(queries: Iterable[Query]) -> Matcher:
     """Return the matcher of all `queries`; ValueError if an id comes twice, QuerySyntaxError for a wrong `match`."""
-    matcher = Matcher()
-    for query in queries:
-        matcher.add(query)
-    return matcher
+    return Matcher(queries)
 
 
 def _leaves(node: syntax.Node) -> Iterator[syntax.Words | syntax.Field]:
@@ -73,7 +70,7 @@ def _leaves(node: syntax.Node) -> Iterator[syntax.Words | syntax.Field]:
 class Matcher:
     """All queries, compiled. Answers depend on the mention alone; safe to share between tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, queries: Iterable[Query]) -> None:
         self._tests: dict[str, Test] = {}
         self._wanted: dict[str, list[Row]] = {}
         self._atoms: dict[tuple[str, str], int] = {}
@@ -83,10 +80,13 @@ class Matcher:
         self._arabic: dict[str, list[int]] = {}
         self._starts: dict[str, list[int]] = {}
         self._arabic_starts: dict[str, list[int]] = {}
-        self._lengths: list[int] = []
+        for query in queries:
+            self._add(query)
+        starts = self._starts.keys() | self._arabic_starts.keys()
+        self._lengths = sorted({len(start) for start in starts})
+        self._heads = {start[: self._lengths[0]] for start in starts}
 
-    def add(self, query: Query) -> None:
-        """Compile one more query."""
+    def _add(self, query: Query) -> None:
         if query.id in self._tests:
             raise ValueError(f"queries: the id {query.id!r} is there twice; give each query its own")
         tree = syntax.parse_query(query.match)
@@ -94,7 +94,6 @@ class Matcher:
         self._tests[query.id] = self._test(tree, query.id, positive=True)
         for atom in self._needed(tree)[1]:
             self._needing.setdefault(atom, []).append(query.id)
-        self._lengths = sorted({len(start) for start in (*self._starts, *self._arabic_starts)})
 
     def match(self, mention: Mention) -> tuple[str, ...]:
         """Return the ids of the queries that match, sorted."""
@@ -106,9 +105,10 @@ class Matcher:
         found.update(_keys(mention, lang))
         truth = self._present(found, arabic=arabic)
         unsure = truth & self._places.keys()
-        if unsure:
+        truth -= unsure
+        if unsure := {atom for atom in unsure if self._places[atom].possible(found)}:
             words = lattice(normal)
-            truth -= {atom for atom in unsure if not self._places[atom].edges(words, arabic=arabic)}
+            truth |= {atom for atom in unsure if self._places[atom].edges(words, arabic=arabic)}
         needing = {query for atom in truth for query in self._needing.get(atom, ())}
         return tuple(sorted(query for query in needing if self._tests[query](truth)))
 
@@ -134,7 +134,7 @@ class Matcher:
             for term in found:
                 if atoms := exact.get(term):
                     truth.update(atoms)
-                if starts:
+                if starts and term[: self._lengths[0]] in self._heads:
                     self._begin(term, starts, truth)
         return truth
 

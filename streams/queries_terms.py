@@ -50,6 +50,8 @@ class Element:
     first: frozenset[str]
     path: tuple[str, ...]
     wildcard: bool
+    triggers: frozenset[str]
+    """Terms of which one is in every text that has the element; for a wildcard, beginnings of terms."""
 
     def edges(self, words: Lattice, *, arabic: bool) -> list[Edge]:
         """Return where the element is."""
@@ -74,10 +76,6 @@ class Element:
             ways = {(start, ends[end]) for start, end in ways if end in ends}
         return sorted(ways)
 
-    def triggers(self) -> frozenset[str]:
-        """Return terms of which one is in every text that has the element; for a wildcard, beginnings of terms."""
-        return self.joined | self.arabic | self.first
-
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
@@ -93,6 +91,10 @@ class Sequence:
     def rarest(self) -> Element:
         """Return the element to wait for: the longest, as the longer word is the rarer one."""
         return max(self.elements, key=lambda element: (not element.wildcard, len(max(element.joined, key=len))))
+
+    def possible(self, found: set[str]) -> bool:
+        """Return False if an element's terms are all missing from a text's terms: cheaper than looking at places."""
+        return all(element.wildcard or not found.isdisjoint(element.triggers) for element in self.elements)
 
     def edges(self, words: Lattice, *, arabic: bool) -> list[Edge]:
         """Return where the sequence is."""
@@ -126,10 +128,11 @@ def _elements(piece: str, words: Words) -> Iterable[Element]:
 
 
 def _element(parts: list[str], typed: str, *, wildcard: bool) -> Element:
-    word, first = "".join(parts), parts[0]
-    if len(parts) == 1:
-        return Element(_hebrew(word), _arabic(word, typed), frozenset(), (), wildcard)
-    return Element(_hebrew(word), _arabic(word, typed), _hebrew(first) | _arabic(first, typed), tuple(parts), wildcard)
+    word = "".join(parts)
+    joined, arabic, first, path = _hebrew(word), _arabic(word, typed), frozenset[str](), ()
+    if len(parts) > 1:
+        first, path = _hebrew(parts[0]) | _arabic(parts[0], typed), tuple(parts)
+    return Element(joined, arabic, first, path, wildcard, joined | arabic | first)
 
 
 def _hebrew(word: str) -> frozenset[str]:
