@@ -1,0 +1,143 @@
+"""Finding mentions: by filter, newest first, page by page; by identity; and in event-time order for a replay.
+
+Owns the queries on `mentions` and the page's cursor. Erased mentions are never returned. Does not own what a user may
+see: the caller says which queries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Select, literal, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.rows import Normalise, author_digest, digest, scored_of
+from app.tables import mention_queries, mentions
+from streams.records import LIVE, Identity, ScoredMention
+
+MOST: Final = 1000
+LONGEST_TEXT: Final = 1000
+_EQUAL: Final = ("source_kind", "lang", "sentiment", "urgency", "intent")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AFTER: Final = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class MentionFilter:
+    """Which mentions. None means all; `start` is included, `end` is not (time of publication).
+
+    `text` is contained, after normalisation. `queries`: at least one of them matched. `author` is an author's id and
+    needs `source_kind`, or else a handle or a name.
+    """
+
+    realm: str = LIVE
+    start: datetime | None = None
+    end: datetime | None = None
+    queries: Collection[str] | None = None
+    source: str | None = None
+    source_kind: str | None = None
+    lang: str | None = None
+    sentiment: str | None = None
+    urgency: str | None = None
+    intent: str | None = None
+    author: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Mentions, newest first, and the cursor of the next page; None on the last one."""
+
+    items: Sequence[ScoredMention]
+    after: str | None
+
+
+def _cursor(row: Any) -> str:
+    return f"{(row.published_at - _EPOCH) // timedelta(microseconds=1)}.{row.id}"
+
+
+def _place(after: str) -> tuple[datetime, int]:
+    match = _AFTER.fullmatch(after)
+    if match is None:
+        raise ValueError("after: not a cursor that a page gave")
+    try:
+        return _EPOCH + timedelta(microseconds=int(match[1])), int(match[2])
+    except OverflowError as error:
+        raise ValueError("after: not a cursor that a page gave") from error
+
+
+def _author(wanted: MentionFilter) -> Any:
+    named = or_(mentions.c.author_handle == wanted.author, mentions.c.author_name == wanted.author)
+    if wanted.source_kind is None or wanted.author is None:
+        return named
+    return or_(mentions.c.author_key == author_digest(wanted.source_kind, wanted.author), named)
+
+
+def _where(wanted: MentionFilter, normalise: Normalise) -> list[Any]:
+    column = mentions.c
+    conditions = [column.realm == wanted.realm, column.deleted_at.is_(None)]
+    if wanted.start is not None:
+        conditions.append(column.published_at >= wanted.start)
+    if wanted.end is not None:
+        conditions.append(column.published_at < wanted.end)
+    for name, value in (("source_id", wanted.source), *((n, getattr(wanted, n)) for n in _EQUAL)):
+        if value is not None:
+            conditions.append(column[name] == value)
+    if wanted.author is not None:
+        conditions.append(_author(wanted))
+    if wanted.text is not None:
+        if len(wanted.text) > LONGEST_TEXT:
+            raise ValueError(f"text: at most {LONGEST_TEXT} characters")
+        conditions.append(column.text_normal.contains(normalise(wanted.text), autoescape=True))
+    return conditions
+
+
+def _matched(queries: Collection[str]) -> Any:
+    """Return the condition that one of the queries matched."""
+    link = mention_queries.c
+    return select(link.mention_id).where(link.mention_id == mentions.c.id, link.query_id.in_(sorted(queries))).exists()
+
+
+async def find(
+    connection: AsyncConnection, wanted: MentionFilter, limit: int, after: str | None, normalise: Normalise
+) -> Page:
+    """Return a page; ValueError for a cursor or a text that can't be."""
+    query = select(mentions).where(*_where(wanted, normalise))
+    if wanted.queries is not None:
+        query = query.where(_matched(wanted.queries))
+    if after is not None:
+        query = query.where(tuple_(mentions.c.published_at, mentions.c.id) < tuple_(*_bound(_place(after))))
+    query = query.order_by(mentions.c.published_at.desc(), mentions.c.id.desc()).limit(min(max(limit, 1), MOST) + 1)
+    rows = (await connection.execute(query)).all()
+    shown = rows[: min(max(limit, 1), MOST)]
+    return Page([scored_of(row) for row in shown], _cursor(shown[-1]) if len(rows) > len(shown) else None)
+
+
+def _bound(place: tuple[datetime, int]) -> tuple[Any, Any]:
+    return literal(place[0], mentions.c.published_at.type), literal(place[1], mentions.c.id.type)
+
+
+async def one(connection: AsyncConnection, identity: Identity, realm: str) -> ScoredMention | None:
+    """Return a mention; None when it is not there or may not be read."""
+    query = select(mentions).where(
+        mentions.c.realm == realm, mentions.c.key == digest(identity.key), mentions.c.deleted_at.is_(None)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else scored_of(row)
+
+
+def slice_after(realm: str, start: datetime, end: datetime, last: tuple[datetime, int] | None) -> Select[Any]:
+    """Return the query of the next mentions published from `start` up to, not with, `end`, oldest first."""
+    query = select(mentions).where(
+        mentions.c.realm == realm,
+        mentions.c.published_at >= start,
+        mentions.c.published_at < end,
+        mentions.c.deleted_at.is_(None),
+    )
+    if last is not None:
+        query = query.where(tuple_(mentions.c.published_at, mentions.c.id) > tuple_(*_bound(last)))
+    return query.order_by(mentions.c.published_at, mentions.c.id).limit(MOST)

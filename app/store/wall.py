@@ -1,0 +1,186 @@
+"""What a wall starts from: everything one realm's board shows, read in one transaction at one stored offset.
+
+Owns the reading. Does not own boards or frames (`app.live`): they go on from `positions` by tailing [scored].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store import alerts, ledger, offsets, rollups
+from app.store.ledger import SourceState
+from app.store.offsets import Reader
+from app.store.rows import URGENCIES, URGENT, author_key, minute_of, moment_of, scored_of
+from app.tables import mentions, withdrawals
+from app.tables import rollups as rollup_table
+from streams.records import LIVE, AlertEvent, Identity, ScoredMention
+
+DAY_MINUTES: Final = 1440
+HOUR_MINUTES: Final = 60
+URGENT_SPAN: Final = timedelta(minutes=15)
+CHOSEN_SPAN: Final = timedelta(minutes=30)
+RECENT_SPAN: Final = timedelta(minutes=10)
+LIVE_SPAN: Final = timedelta(hours=1)
+CHOSEN: Final = 50
+MOST_KNOWN: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An identity of the last minutes, so that a repeat is not counted twice.
+
+    `revision` is the highest that is known, a deletion's too; `author` the author's key, '' when erased or unknown.
+    """
+
+    key: str
+    revision: int
+    published_at: datetime
+    negative: bool
+    author: str
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WallState:
+    """One moment of one realm.
+
+    `minutes_from` is the first of the 1,440 minutes of `totals` and `negatives` (by time of publication); the last one
+    is the running minute. `urgent` counts high and critical mentions published in the last 15 minutes that may be read,
+    `urgent_oldest` when the first of them was. `heard_today` counts identities first stored on this UTC day by time of
+    receipt; `stored_total` those ever stored. `chosen` are the most urgent, then the newest, of the last 30 minutes.
+    """
+
+    realm: str
+    at: datetime
+    positions: Mapping[int, int]
+    minutes_from: datetime
+    totals: Sequence[int]
+    negatives: Sequence[int]
+    urgent: int
+    urgent_oldest: datetime | None
+    heard_today: int
+    stored_total: int
+    known: Sequence[Known]
+    chosen: Sequence[ScoredMention]
+    alerts: Sequence[AlertEvent]
+    sources: Sequence[SourceState]
+    live_seen: bool
+
+    @property
+    def hour(self) -> Sequence[tuple[datetime, int, int]]:
+        """Minute, total and negative of the last hour, oldest first."""
+        first = DAY_MINUTES - HOUR_MINUTES
+        return [
+            (self.minutes_from + timedelta(minutes=at), self.totals[at], self.negatives[at])
+            for at in range(first, DAY_MINUTES)
+        ]
+
+
+async def wall(connection: AsyncConnection, realm: str, now: datetime, reader: Reader) -> WallState:
+    """Read it all; the connection's transaction must be a snapshot."""
+    first = minute_of(now) - DAY_MINUTES + 1
+    totals, negatives = await _minutes(connection, realm, first)
+    urgent, oldest = await _urgent(connection, realm, now)
+    heard, ever = await rollups.heard(connection, realm, now)
+    return WallState(
+        realm=realm,
+        at=now,
+        positions=await offsets.positions(connection, reader),
+        minutes_from=moment_of(first),
+        totals=totals,
+        negatives=negatives,
+        urgent=urgent,
+        urgent_oldest=oldest,
+        heard_today=heard,
+        stored_total=ever,
+        known=await _known(connection, realm, now - RECENT_SPAN),
+        chosen=await _chosen(connection, realm, now - CHOSEN_SPAN),
+        alerts=await alerts.shown(connection, realm, now - RECENT_SPAN),
+        sources=await ledger.sources(connection, realm),
+        live_seen=await _live_seen(connection, now - LIVE_SPAN),
+    )
+
+
+async def _minutes(connection: AsyncConnection, realm: str, first: int) -> tuple[list[int], list[int]]:
+    totals, negatives = [0] * DAY_MINUTES, [0] * DAY_MINUTES
+    table = rollup_table.c
+    query = select(
+        table.minute, func.sum(table.total).label("total"), func.sum(table.negative).label("negative")
+    ).where(
+        table.realm == realm, table.query_id == rollups.ALL, table.minute >= first, table.minute < first + DAY_MINUTES
+    )
+    for row in await connection.execute(query.group_by(table.minute)):
+        totals[row.minute - first], negatives[row.minute - first] = int(row.total), int(row.negative)
+    return totals, negatives
+
+
+async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> tuple[int, datetime | None]:
+    number, oldest = 0, None
+    for rank in range(URGENT, len(URGENCIES)):
+        query = select(func.count().label("number"), func.min(mentions.c.published_at).label("oldest")).where(
+            mentions.c.realm == realm,
+            mentions.c.urgency_rank == rank,
+            mentions.c.published_at > now - URGENT_SPAN,
+            mentions.c.deleted_at.is_(None),
+        )
+        row = (await connection.execute(query)).one()
+        number += row.number
+        oldest = min((moment for moment in (oldest, row.oldest) if moment is not None), default=None)
+    return number, oldest
+
+
+async def _chosen(connection: AsyncConnection, realm: str, since: datetime) -> list[ScoredMention]:
+    """One query a rank: each reads its index backwards and stops."""
+    found: list[ScoredMention] = []
+    for rank in reversed(range(len(URGENCIES))):
+        query = (
+            select(mentions)
+            .where(mentions.c.realm == realm, mentions.c.urgency_rank == rank, mentions.c.published_at > since)
+            .where(mentions.c.deleted_at.is_(None))
+            .order_by(mentions.c.published_at.desc(), mentions.c.id.desc())
+            .limit(CHOSEN - len(found))
+        )
+        found += [scored_of(row) for row in await connection.execute(query)]
+        if len(found) >= CHOSEN:
+            break
+    return found
+
+
+async def _known(connection: AsyncConnection, realm: str, since: datetime) -> list[Known]:
+    stone = withdrawals.alias("stone")
+    over = and_(stone.c.key == mentions.c.key, or_(stone.c.realm == mentions.c.realm, stone.c.realm == LIVE))
+    names = ("source_kind", "native_id", "revision", "published_at", "sentiment", "author_id", "deleted_at")
+    base = (
+        select(*(mentions.c[name] for name in names), func.max(stone.c.revision).label("stone"))
+        .select_from(mentions.outerjoin(stone, over))
+        .where(mentions.c.realm == realm)
+        .group_by(mentions.c.id, *(mentions.c[name] for name in names))
+        .limit(MOST_KNOWN)
+    )
+    received = base.where(mentions.c.received_at > since).group_by(mentions.c.received_at)
+    deleted = base.where(mentions.c.deleted_at > since)
+    found = await _known_of(connection, deleted)
+    found |= await _known_of(connection, received.order_by(mentions.c.received_at.desc()))
+    return list(found.values())[-MOST_KNOWN:]
+
+
+async def _known_of(connection: AsyncConnection, query: Select[tuple[object, ...]]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    for row in await connection.execute(query):
+        key = Identity.model_construct(source_kind=row.source_kind, native_id=row.native_id).key
+        author = author_key(row.source_kind, row.author_id) if row.author_id else ""
+        revision = max(row.revision, -1 if row.stone is None else row.stone)
+        negative = row.sentiment == "negative"
+        found[key] = Known(key, revision, row.published_at, negative, author, row.deleted_at is not None)
+    return found
+
+
+async def _live_seen(connection: AsyncConnection, since: datetime) -> bool:
+    query = select(mentions.c.id).where(mentions.c.realm == LIVE, mentions.c.received_at > since).limit(1)
+    return (await connection.execute(query)).first() is not None
