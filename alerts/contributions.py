@@ -1,0 +1,213 @@
+"""Contributions: what each mention of one realm adds to the windows, by identity, as compact tuples.
+
+Owns repeats (same identity, revision not higher: counted once), edits (a higher revision replaces), deletions (they
+remove, and leave a tombstone that a replayed create can't pass) and an author's withdrawal. Does not own windows: each
+change comes back as what to take out and what to put in. Memory is bounded by the horizon: what is older is forgotten.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from alerts.moments import moment
+from alerts.rules import LEVELS
+from streams.records import Action, Mention, ScoredMention
+
+_MINUTE: Final = 60_000_000
+_PACKED: Final = struct.Struct("<QIIBqQ")
+_COUNTED, _NEGATIVE, _LEVEL_SHIFT = 1, 2, 2
+
+
+class Facet(NamedTuple):
+    """What a rule filters and groups by. `lang` is the primary subtag, "und" where unknown."""
+
+    source: str
+    lang: str
+    queries: tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """One identity: event time in microseconds, index of its facet, flags, revision, hash of the author (0: none)."""
+
+    at: int
+    facet: int
+    flags: int
+    revision: int
+    author: int
+
+    @property
+    def counted(self) -> bool:
+        """False for a tombstone."""
+        return bool(self.flags & _COUNTED)
+
+    @property
+    def negative(self) -> bool:
+        """Whether the winning sentiment is negative."""
+        return bool(self.flags & _NEGATIVE)
+
+    @property
+    def level(self) -> int:
+        """Index of the winning urgency in LEVELS."""
+        return self.flags >> _LEVEL_SHIFT
+
+
+class Change(NamedTuple):
+    """What one record did: the contribution to take out, the one to put in, and whether the identity was unknown."""
+
+    key: int
+    gone: Entry | None
+    new: Entry | None
+    fresh: bool
+
+
+def hashed(text: str) -> int:
+    """Return 64 bits of BLAKE2b: a name for an identity that is short enough to keep by the hundred thousand."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
+
+
+def event_time(mention: Mention) -> int:
+    """Return `published_at`, or `received_at` where the upstream's clock is ahead of ours."""
+    at = mention.received_at if mention.published_at is None else min(mention.published_at, mention.received_at)
+    return moment(at)
+
+
+def facet_of(mention: Mention) -> Facet:
+    """Return what rules filter and group by."""
+    primary = (mention.lang or "").replace("_", "-").split("-")[0].lower()
+    lang = primary if primary.isascii() and primary.isalpha() and len(primary) in (2, 3) else "und"
+    return Facet(mention.source_id, lang, tuple(sorted(set(mention.queries))))
+
+
+def _flags(scored: ScoredMention) -> int:
+    score = scored.score
+    if score is None:
+        return _COUNTED
+    level = LEVELS.index(score.urgency.label) if score.urgency.label in LEVELS else 0
+    return _COUNTED | (_NEGATIVE if score.sentiment.label == "negative" else 0) | level << _LEVEL_SHIFT
+
+
+@dataclass(slots=True)
+class Contributions:
+    """All that is known of one realm's identities within the horizon."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    facets: list[Facet] = field(default_factory=list)
+    _facet_index: dict[Facet, int] = field(default_factory=dict)
+    _segments: dict[int, set[int]] = field(default_factory=dict)
+    _packed: dict[int, str] = field(default_factory=dict)
+    _withdrawn: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def take(self, scored: ScoredMention, now: int | None, cutoff: int | None) -> list[Change]:
+        """Apply one record and return the changes. `now` is the watermark, `cutoff` the end of what is forgotten."""
+        mention = scored.mention
+        if mention.action is Action.DELETE_AUTHOR:
+            return self._withdraw(mention, moment(mention.received_at) if now is None else now)
+        key, old = hashed(mention.key), self.entries.get(hashed(mention.key))
+        if old is not None and mention.revision <= old.revision:
+            return []
+        entry = self._entry(scored, old, now)
+        if cutoff is not None and entry.at <= cutoff:
+            return [Change(key, None, None, old is None)] if old is None else [self._drop(key, old, mention.revision)]
+        self._put(key, entry, old)
+        gone = old if old is not None and old.counted else None
+        return [Change(key, gone, entry if entry.counted else None, old is None)]
+
+    def _entry(self, scored: ScoredMention, old: Entry | None, now: int | None) -> Entry:
+        mention = scored.mention
+        if mention.action is Action.DELETE:
+            at = old.at if old is not None else moment(mention.received_at) if now is None else now
+            return Entry(at, 0, 0, mention.revision, old.author if old is not None else 0)
+        author = hashed(f"{mention.source_kind}\x1f{mention.author.id}") if mention.author is not None else 0
+        flags = 0 if self._withdrawn.get(author, (-1, 0))[0] >= mention.revision else _flags(scored)
+        return Entry(event_time(mention), self._facet(facet_of(mention)), flags, mention.revision, author)
+
+    def _withdraw(self, mention: Mention, now: int) -> list[Change]:
+        author = hashed(f"{mention.source_kind}\x1f{mention.native_id}")
+        revision = max(mention.revision, self._withdrawn.get(author, (-1, 0))[0])
+        self._withdrawn[author] = (revision, now)
+        hit = [
+            (key, entry)
+            for key, entry in self.entries.items()
+            if entry.author == author and entry.counted and entry.revision <= mention.revision
+        ]
+        for key, entry in hit:
+            self._put(key, entry._replace(flags=0), entry)
+        return [Change(key, entry, None, fresh=False) for key, entry in hit]
+
+    def _drop(self, key: int, old: Entry, revision: int) -> Change:
+        """Take out a mention that an edit moved past the horizon; its tombstone stays."""
+        self._put(key, old._replace(flags=0, revision=revision), old)
+        return Change(key, old if old.counted else None, None, fresh=False)
+
+    def _put(self, key: int, entry: Entry, old: Entry | None) -> None:
+        if old is not None:
+            self._segments[old.at // _MINUTE].discard(key)
+            self._packed.pop(old.at // _MINUTE, None)
+        self.entries[key] = entry
+        self._segments.setdefault(entry.at // _MINUTE, set()).add(key)
+        self._packed.pop(entry.at // _MINUTE, None)
+
+    def _facet(self, facet: Facet) -> int:
+        index = self._facet_index.get(facet)
+        if index is None:
+            index = self._facet_index[facet] = len(self.facets)
+            self.facets.append(facet)
+        return index
+
+    def newest(self) -> int | None:
+        """Return the event time of the last counted mention."""
+        for minute in sorted(self._segments, reverse=True):
+            times = [self.entries[key].at for key in self._segments[minute] if self.entries[key].counted]
+            if times:
+                return max(times)
+        return None
+
+    def counted(self) -> Iterator[tuple[int, Entry]]:
+        """Yield every contribution that counts."""
+        return ((key, entry) for key, entry in self.entries.items() if entry.counted)
+
+    def forget(self, cutoff: int) -> None:
+        """Drop whole minutes that ended before `cutoff`."""
+        for minute in [minute for minute in self._segments if (minute + 1) * _MINUTE <= cutoff]:
+            for key in self._segments.pop(minute):
+                del self.entries[key]
+            self._packed.pop(minute, None)
+        for author in [author for author, (_, at) in self._withdrawn.items() if at <= cutoff]:
+            del self._withdrawn[author]
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain data for JSON; minutes that did not change since the last call cost nothing."""
+        for minute in self._segments.keys() - self._packed.keys():
+            self._packed[minute] = self._pack(minute)
+        return {
+            "facets": self.facets,
+            "minutes": {str(minute): self._packed[minute] for minute in sorted(self._segments)},
+            "withdrawn": [[author, revision, at] for author, (revision, at) in self._withdrawn.items()],
+        }
+
+    def _pack(self, minute: int) -> str:
+        start, pack, entries = minute * _MINUTE, _PACKED.pack, self.entries
+        rows = (
+            pack(key, entry.at - start, entry.facet, entry.flags, entry.revision, entry.author)
+            for key, entry in ((key, entries[key]) for key in sorted(self._segments[minute]))
+        )
+        return base64.b64encode(b"".join(rows)).decode()
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> Contributions:
+        """Return what `dump` gave."""
+        loaded = cls(_withdrawn={author: (revision, at) for author, revision, at in data["withdrawn"]})
+        for source, lang, queries in data["facets"]:
+            loaded._facet(Facet(source, lang, tuple(queries)))
+        for name, text in data["minutes"].items():
+            keys = loaded._segments[int(name)] = set()
+            for key, offset, *rest in _PACKED.iter_unpack(base64.b64decode(text, validate=True)):
+                loaded.entries[key] = Entry(int(name) * _MINUTE + offset, *rest)
+                keys.add(key)
+            loaded._packed[int(name)] = text
+        return loaded

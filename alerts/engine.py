@@ -1,0 +1,268 @@
+"""Engine: scored mentions and pulses in, alert events out; a pure and deterministic function of its input.
+
+Owns the order of things: a mention counts for every evaluation that comes after it, a pulse moves its realm's frontier
+and evaluates each grid step up to it. So all mentions of the windows are in when their step is evaluated, whatever the
+order within the lateness; a mention that comes later is late: it is counted, and it still enters the windows that
+contain it from the next evaluation on. Realms (live, rehearsal, replay) never meet. Does not own the log, the saved
+state's place, nor any clock (`alerts.worker`): the same records give the same events, in one batch or in many, before
+or after a dump and load. Invariant 4: a source that can't be heard never resolves an alert (`alerts.machine`).
+
+The first frontier of a realm decides where time begins: at the first mention, if its sources tell of the past (a file,
+a replay); at the frontier itself, if they are in real time, so that a feed's old entries page nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from alerts.cells import Cell, closings
+from alerts.clocks import HOLE, RealmClock
+from alerts.contributions import Change, Contributions, event_time
+from alerts.moments import grid_to, moment, span
+from alerts.rules import Rule
+from alerts.windows import Exhibit, Window, exhibit
+from streams.records import Action, AlertEvent, AnyRecord, Pulse, ScoredMention
+
+VERSION: Final = 1
+LATENESS: Final = timedelta(seconds=5)
+LOST_AFTER: Final = timedelta(seconds=60)
+NO_DATA_AFTER: Final = timedelta(minutes=2)
+
+
+class UnreadableState(ValueError):
+    """Saved state that is damaged or of another version: the process must stop (design.md, invariant 3)."""
+
+
+@dataclass(slots=True)
+class Step:
+    """What a batch brought: events in order, and late mentions by source."""
+
+    events: list[AlertEvent]
+    late: Counter[str]
+
+
+@dataclass(slots=True)
+class Realm:
+    """One realm's clock, identities and rules."""
+
+    clock: RealmClock
+    contributions: Contributions
+    cells: list[Cell]
+
+
+@dataclass(slots=True)
+class Engine:
+    """All rules over all realms. `sources`, if given, are the configured ones: pulses of others are passed over."""
+
+    rules: Sequence[Rule]
+    lateness: timedelta = LATENESS
+    lost_after: timedelta = LOST_AFTER
+    no_data_after: timedelta = NO_DATA_AFTER
+    sources: frozenset[str] | None = None
+    realms: dict[str, Realm] = field(default_factory=dict, init=False)
+    _partitions: frozenset[int] = field(default=frozenset(), init=False)
+    _heard: int | None = field(default=None, init=False)
+    _observed: int = field(default=0, init=False)
+    _events: list[AlertEvent] = field(default_factory=list, init=False)
+    _late: Counter[str] = field(default_factory=Counter, init=False)
+
+    def assign(self, partitions: frozenset[int]) -> None:
+        """Say which partitions the input has: a source's clock is its least pulse over all of them."""
+        self._partitions = partitions
+        for realm in self.realms.values():
+            realm.clock.partitions = partitions
+
+    def feed(self, record: AnyRecord, partition: int = 0) -> None:
+        """Take one record of [scored]; ValueError for one that the topic must not hold. Events wait for `drain`."""
+        if isinstance(record, Pulse):
+            self._pulse(record, partition)
+        elif isinstance(record, ScoredMention):
+            self._mention(record)
+        else:
+            raise TypeError(f"[scored] holds no {record.type}; append it to its own topic")
+
+    def drain(self) -> Step:
+        """Return the events and late mentions since the last call."""
+        step = Step(self._events, self._late)
+        self._events, self._late = [], Counter()
+        return step
+
+    def step(self, records: Iterable[tuple[AnyRecord, int]]) -> Step:
+        """Feed (record, partition) pairs in stream order and return what came of them."""
+        for record, partition in records:
+            self.feed(record, partition)
+        return self.drain()
+
+    def tick(self, now: datetime) -> None:
+        """Let observed time pass without any pulse, by at most 5 s a call: finds that ingest as a whole is gone."""
+        self._observe(moment(now))
+        self._advance_all()
+
+    def _observe(self, sent: int) -> None:
+        if self._heard is not None:
+            self._observed += min(max(sent - self._heard, 0), HOLE)
+        self._heard = sent if self._heard is None else max(self._heard, sent)
+
+    def _advance_all(self) -> None:
+        for realm in self.realms.values():
+            realm.clock.watch(self._observed)
+            self._advance(realm)
+
+    def _pulse(self, pulse: Pulse, partition: int) -> None:
+        if self.sources is not None and pulse.source_id not in self.sources:
+            return
+        self._observe(moment(pulse.sent_at))
+        self._realm(pulse.realm).clock.pulse(pulse, partition, self._observed)
+        self._advance_all()
+
+    def _mention(self, scored: ScoredMention) -> None:
+        mention = scored.mention
+        if mention.action is Action.PUBLISH and (mention.published_at is None or scored.score is None):
+            raise ValueError(
+                "a published mention needs published_at and score; the scorer must append to [dead] instead"
+            )
+        realm = self._realm(mention.realm)
+        frontier = realm.clock.frontier
+        cutoff = None if frontier is None else frontier - self._horizon
+        for change in realm.contributions.take(scored, frontier, cutoff):
+            if change.fresh and mention.action is Action.PUBLISH and frontier and event_time(mention) <= frontier:
+                self._late[mention.source_id] += 1
+            _apply(realm, change, scored)
+
+    def _realm(self, name: str) -> Realm:
+        realm = self.realms.get(name)
+        if realm is None:
+            clock = RealmClock(span(self.lateness), span(self.lost_after), self._partitions)
+            cells = [Cell(rule, name, Window(rule)) for rule in self.rules if rule.watches(name)]
+            realm = self.realms[name] = Realm(clock, Contributions(), cells)
+        return realm
+
+    @property
+    def _horizon(self) -> int:
+        """What has to be kept behind the frontier: the longest window, one step of it, and the lateness."""
+        longest = max((span(rule.window) + span(rule.every) for rule in self.rules), default=60_000_000)
+        return longest + span(self.lateness)
+
+    @property
+    def _tail(self) -> int:
+        """How far time goes on after all sources finished."""
+        spans = (rule.window + rule.hold + rule.keep_firing + 2 * rule.every for rule in self.rules)
+        return span(max(spans, default=timedelta(0)))
+
+    def _advance(self, realm: Realm) -> None:
+        clock = realm.clock
+        target = clock.target(realm.contributions.newest, self._tail)
+        if target is not None and target != clock.frontier:
+            if clock.frontier is None and clock.real_time:
+                for cell in realm.cells:
+                    cell.window.move(grid_to(target, cell.window.step))
+            self._walk(realm, target)
+            clock.frontier = target
+            realm.contributions.forget(target - self._horizon)
+        if clock.stands_still:
+            last = clock.turn_to(None)
+            if last is not None:
+                for cell in realm.cells:
+                    self._events += cell.settle(last, clock)
+        elif clock.frontier is not None:
+            clock.turn_to(min((cell.window.at or 0 for cell in realm.cells), default=clock.frontier))
+        for cell in realm.cells:
+            self._events += cell.look(self._heard or 0, span(self.no_data_after), clock)
+
+    def _walk(self, realm: Realm, target: int) -> None:
+        """Evaluate every step up to `target` at which something can change, in order of time."""
+        while True:
+            dues = [cell.due for cell in realm.cells]
+            at = min((due for due in dues if due is not None and due <= target), default=None)
+            if at is None:
+                break
+            realm.clock.turn_to(at)
+            for cell, due in zip(realm.cells, dues, strict=True):
+                if due == at:
+                    self._events += cell.evaluate(at, realm.clock)
+        for cell in realm.cells:
+            cell.window.move(grid_to(target, cell.window.step))
+
+    def dump(self) -> str:
+        """Return the whole state as JSON text; events not drained yet are not part of it."""
+        realms = {name: _dump_realm(realm) for name, realm in self.realms.items()}
+        state = {"v": VERSION, "heard": self._heard, "observed": self._observed, "realms": realms}
+        return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+
+    def restore(self, text: str) -> None:
+        """Take over what `dump` gave; open alerts of rules that were changed or removed are resolved.
+
+        Raises UnreadableState.
+        """
+        try:
+            state = json.loads(text)
+            if state["v"] == VERSION:
+                self._heard, self._observed = state["heard"], state["observed"]
+                for name, data in state["realms"].items():
+                    self._restore_realm(name, data)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise UnreadableState(f"the saved engine state is damaged: {type(error).__name__}: {error}") from error
+        if state["v"] != VERSION:
+            raise UnreadableState(f"engine state of version {state['v']}, not {VERSION}; run the program that wrote it")
+
+    def _restore_realm(self, name: str, data: Mapping[str, Any]) -> None:
+        realm = self._realm(name)
+        realm.clock.restore(data["clock"])
+        if self.sources is not None:
+            realm.clock.forget(self.sources)
+        realm.contributions = Contributions.load(data["contributions"])
+        exhibits = {row[0]: Exhibit(*row) for row in data["exhibits"]}
+        cells = {cell.rule.id: cell for cell in realm.cells}
+        for rule_id, saved in data["cells"].items():
+            cell = cells.get(rule_id)
+            if cell is not None and cell.rule.revision == saved["revision"]:
+                cell.restore(saved, exhibits)
+            else:
+                self._events += closings(saved, "the rule was removed" if cell is None else "the rule was changed")
+        for cell in realm.cells:
+            if cell.window.at is None and realm.clock.frontier is not None:
+                cell.window.at = grid_to(realm.clock.frontier, cell.window.step)
+            for _, entry in realm.contributions.counted():
+                groups = cell.window.groups_of(entry.facet, realm.contributions.facets[entry.facet])
+                if groups:
+                    cell.window.add(entry, groups, 1)
+
+    @classmethod
+    def load(cls, text: str, rules: Sequence[Rule], **settings: Any) -> Engine:
+        """Return an engine with `rules` that goes on from `text`; see `restore`."""
+        engine = cls(rules, **settings)
+        engine.restore(text)
+        return engine
+
+
+def _apply(realm: Realm, change: Change, scored: ScoredMention) -> None:
+    facets, shown = realm.contributions.facets, None
+    for cell in realm.cells:
+        window = cell.window
+        if change.gone is not None:
+            groups = window.groups_of(change.gone.facet, facets[change.gone.facet])
+            if groups:
+                window.add(change.gone, groups, -1)
+                window.hide(change.key, groups)
+        if change.new is not None:
+            groups = window.groups_of(change.new.facet, facets[change.new.facet])
+            if groups:
+                window.add(change.new, groups, 1)
+                if window.is_hit(change.new):
+                    shown = shown or exhibit(change.key, change.new, scored)
+                    window.show(shown, groups)
+
+
+def _dump_realm(realm: Realm) -> dict[str, Any]:
+    exhibits = {one.key: one for cell in realm.cells for kept in cell.window.exhibits.values() for one in kept}
+    return {
+        "clock": realm.clock.dump(),
+        "contributions": realm.contributions.dump(),
+        "exhibits": list(exhibits.values()),
+        "cells": {cell.rule.id: cell.dump() for cell in realm.cells},
+    }
