@@ -1,0 +1,70 @@
+/**
+ * Alerts as lines: order, words, ages.
+ *
+ * Owns wording and order. Does not own states (the engine) or drawing. Severity 1 is the worst.
+ */
+import type { WallAlert } from './protocol';
+import { ago, things } from './format';
+import { visible } from './text';
+
+export interface AlertLine {
+  readonly id: string;
+  readonly title: string;
+  readonly severity: number;
+  /** The severity in a word. */
+  readonly word: string;
+  readonly state: WallAlert['state'];
+  /** The state in words, with who took it. */
+  readonly says: string;
+  readonly age: string;
+  readonly reason: string;
+  readonly realm: string;
+  readonly tone: 'critical' | 'warning' | 'plain';
+}
+
+const WORDS = { 1: 'critical', 2: 'warning', 3: 'notice' } as const;
+const ORDER = { firing: 0, no_data: 1, acknowledged: 2, resolved: 3 } as const;
+
+/** What nobody has taken comes first, then the most severe, then the newest. `now` in ms, server clock. */
+export function alertLines(alerts: readonly WallAlert[], now: number): AlertLine[] {
+  return [...alerts]
+    .sort((a, b) => ORDER[a.state] - ORDER[b.state] || a.severity - b.severity || b.started - a.started)
+    .map((alert) => ({
+      id: alert.id,
+      title: visible(alert.title),
+      severity: alert.severity,
+      word: WORDS[alert.severity],
+      state: alert.state,
+      says: says(alert),
+      age: ago(now - (alert.state === 'firing' || alert.state === 'acknowledged' ? alert.started : alert.changed)),
+      reason: [visible(alert.reason), alert.count > 0 ? things(alert.count, 'mention') : ''].filter(Boolean).join(' · '),
+      realm: alert.realm === 'live' ? '' : alert.realm.toUpperCase(),
+      tone: tone(alert),
+    }));
+}
+
+/** Split lines into those that `places` hold and the number of the others; one is always shown. */
+export function fittingAlerts(lines: readonly AlertLine[], places: number): { shown: readonly AlertLine[]; more: number } {
+  const shown = lines.slice(0, Math.max(1, places));
+  return { shown, more: lines.length - shown.length };
+}
+
+function says(alert: WallAlert): string {
+  const who = visible(alert.by);
+  switch (alert.state) {
+    case 'firing':
+      return 'NOT ACKNOWLEDGED';
+    case 'no_data':
+      return 'NO DATA';
+    case 'acknowledged':
+      return who === '' ? 'acknowledged' : `with ${who}`;
+    case 'resolved':
+      return 'resolved';
+  }
+}
+
+function tone(alert: WallAlert): AlertLine['tone'] {
+  if (alert.state === 'no_data') return 'warning';
+  if (alert.state !== 'firing') return 'plain';
+  return alert.severity === 1 ? 'critical' : alert.severity === 2 ? 'warning' : 'plain';
+}
