@@ -24,7 +24,7 @@ Array = NDArray[np.floating[Any]]
 def opinions(labels: Sequence[str], probabilities: Array) -> list[Opinion]:
     """Return one Opinion per row of `probabilities` (count, labels); raise ScorerError if a row is not a distribution.
 
-    Probabilities are rounded to six digits and the rest goes to the winner, so that they sum to 1.
+    Probabilities are rounded to six digits and the rest goes to the largest, so that they sum to 1.
     """
     values = probabilities.astype(np.float64)
     if values.shape[1:] != (len(labels),):
@@ -33,12 +33,11 @@ def opinions(labels: Sequence[str], probabilities: Array) -> list[Opinion]:
     if not (np.isfinite(values).all() and (values >= 0).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()):
         raise ScorerError("the model gave something that is not a probability distribution")
     rounded = np.round(values / sums[:, None], _DIGITS)
-    winners = rounded.argmax(axis=1)
-    rows = np.arange(len(rounded))
-    rounded[rows, winners] = np.round(rounded[rows, winners] + 1 - rounded.sum(axis=1), _DIGITS)
+    largest = (np.arange(len(rounded)), rounded.argmax(axis=1))
+    rounded[largest] = np.round(rounded[largest] + 1 - rounded.sum(axis=1), _DIGITS)
     return [
         Opinion(label=labels[winner], probabilities=dict(zip(labels, row, strict=True)))
-        for winner, row in zip(winners, rounded.tolist(), strict=True)
+        for winner, row in zip(rounded.argmax(axis=1), rounded.tolist(), strict=True)
     ]
 
 

@@ -90,6 +90,7 @@ class BatchingScorer:
         """`make` opens the model; it is called on the owner thread, which also closes it."""
         self._make, self._limits = make, limits
         self._waiting: deque[_Request] = deque()
+        self._taken: list[_Request] = []
         self._signal = threading.Condition()
         self._cache = AnswerCache(limits.cache_texts)
         self._stats = Stats()
@@ -148,9 +149,8 @@ class BatchingScorer:
         waiting = self._stats.queued_tokens
         if waiting and waiting + request.cost > self._limits.queue_tokens:
             self._count(overloaded=len(request.texts))
-            raise Overloaded(
-                f"{waiting} tokens are waiting; {request.cost} more would exceed {self._limits.queue_tokens}"
-            )
+            limit = self._limits.queue_tokens
+            raise Overloaded(f"{waiting} tokens are waiting and {request.cost} more would exceed {limit}: try later")
 
     def _count(self, **changes: float) -> None:
         """Add to the counters; callers hold the lock."""
@@ -165,27 +165,27 @@ class BatchingScorer:
                 self.max_tokens = scorer.max_tokens
                 scorer.score(_WARM_UP)
                 self._ready.set()
-                while requests := self._take():
-                    self._round(scorer, requests)
+                while self._take():
+                    self._round(scorer, self._taken)
         except BaseException as error:  # noqa: BLE001 - a thread has no caller: start and score raise it for all
             self._fail(error)
         finally:
             self._ready.set()
 
-    def _take(self) -> list[_Request]:
-        """Wait for requests, give others `deadline` seconds to join, return them; empty when closed and drained."""
+    def _take(self) -> bool:
+        """Wait for requests, give others `deadline` seconds to join, take them; False when closed and drained."""
         full = self._limits.batch_tokens * _GATHER_BATCHES
         with self._signal:
             self._signal.wait_for(lambda: self._waiting or self._closing)
             until = time.monotonic() + self._limits.deadline
             while not self._closing and self._stats.queued_tokens < full and (left := until - time.monotonic()) > 0:
                 self._signal.wait(left)
-            taken: list[_Request] = []
+            self._taken = []
             cost = 0
-            while self._waiting and (not taken or cost + self._waiting[0].cost <= full):
-                taken.append(self._waiting.popleft())
-                cost += taken[-1].cost
-            return taken
+            while self._waiting and (not self._taken or cost + self._waiting[0].cost <= full):
+                self._taken.append(self._waiting.popleft())
+                cost += self._taken[-1].cost
+            return bool(self._taken)
 
     def _round(self, scorer: Scorer, requests: list[_Request]) -> None:
         began = time.monotonic()
@@ -223,7 +223,7 @@ class BatchingScorer:
     def _fail(self, error: BaseException) -> None:
         with self._signal:
             self._broken = error
-            waiting = list(self._waiting)
+            unanswered = [*self._taken, *self._waiting]
             self._waiting.clear()
-        for request in waiting:
+        for request in unanswered:
             request.answer(ScorerError(f"the scorer's thread ended: {error!r}"))

@@ -37,8 +37,10 @@ class TorchClassifier:
     ) -> None:
         """Open `folder` for `task`; `stated` maps its labels where their names do not tell.
 
-        Raise LabelsRefused if the labels cannot be mapped, and OSError if the folder holds no model.
+        Raise LabelsRefused if the labels cannot be mapped, and FileNotFoundError if the folder holds no model.
         """
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no Hugging Face model: there is no config.json in it")
         self.task, self.name = task, folder.name
         self._device = device or best_device()
         model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from nlp.batching import BatchingScorer, Limits
+from nlp.scorer import Closed, ModelFilesDamaged, Overloaded, Prepared, ScorerError, Unscorable
+from streams.records import Score
+from tests.nlp.counting import LetterScorer
+
+
+@asynccontextmanager
+async def running(scorer: LetterScorer, **limits: float) -> AsyncIterator[BatchingScorer]:
+    face = BatchingScorer(lambda: scorer, Limits(**limits))  # type: ignore[arg-type]
+    await face.start()
+    scorer.batches.clear()
+    try:
+        yield face
+    finally:
+        await face.close()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it polls another thread
+            await asyncio.sleep(0.001)
+
+
+async def test_answers_come_back_in_order_from_one_thread() -> None:
+    scorer = LetterScorer()
+    texts = [f"text {'x' * (n % 17)} {n}" for n in range(300)]
+    async with running(scorer) as face:
+        found = await asyncio.gather(*(face.score(texts[n : n + 7]) for n in range(0, 300, 7)))
+        assert face.model_id == "letters"
+    answers = [answer for request in found for answer in request]
+    assert answers == LetterScorer().score(texts)
+    assert len(scorer.threads) == 1
+    assert scorer.threads != {threading.get_ident()}
+    assert scorer.closed
+
+
+async def test_requests_share_batches_within_the_token_budget() -> None:
+    scorer = LetterScorer()
+    async with running(scorer, deadline=0.2, batch_tokens=64) as face:
+        await asyncio.gather(*(face.score([f"{n:04d}"]) for n in range(32)))
+    assert [len(batch) for batch in scorer.batches] == [16, 16]
+
+
+async def test_bad_texts_are_answered_by_their_own_error() -> None:
+    async with running(LetterScorer()) as face:
+        found = await face.score(["fine", "", "b\u2620d", "fine too"])
+        assert [type(answer) for answer in found] == [Score, Unscorable, ScorerError, Score]
+        assert (face.stats.scored, face.stats.refused, face.stats.failed) == (2, 1, 1)
+        assert await face.score([]) == []
+
+
+async def test_overload_is_immediate_and_takes_nothing() -> None:
+    gate = threading.Event()
+    gate.set()
+    scorer = LetterScorer(gate=gate)
+    async with running(scorer, queue_tokens=100) as face:
+        gate.clear()
+        scorer.entered.clear()
+        first = asyncio.create_task(face.score(["x" * 180]))
+        await eventually(scorer.entered.is_set)
+        second = asyncio.create_task(face.score(["y" * 60]))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(0.5):
+            with pytest.raises(Overloaded, match="try later"):
+                await face.score(["z" * 60])
+        assert face.stats.overloaded == 1
+        gate.set()
+        assert all(isinstance(answer, Score) for answer in await first + await second)
+        assert face.stats.queued_tokens == 0
+        assert isinstance((await face.score(["z" * 60]))[0], Score)
+
+
+async def test_a_request_beyond_the_bound_is_taken_when_nothing_waits() -> None:
+    async with running(LetterScorer(), queue_tokens=10) as face:
+        assert len(await face.score(["a long text"] * 50)) == 50
+
+
+async def test_close_drains_what_waits_and_refuses_what_comes_later() -> None:
+    gate = threading.Event()
+    gate.set()
+    scorer = LetterScorer(gate=gate)
+    async with running(scorer) as face:
+        gate.clear()
+        waiting = [asyncio.create_task(face.score([f"text {n}"])) for n in range(20)]
+        await asyncio.sleep(0.02)
+        closing = asyncio.create_task(face.close())
+        await asyncio.sleep(0.01)
+        with pytest.raises(Closed):
+            await face.score(["too late"])
+        gate.set()
+        await closing
+        answers = await asyncio.gather(*waiting)
+        assert all(isinstance(answer, Score) for (answer,) in answers)
+    assert scorer.closed
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
+    gate = threading.Event()
+    gate.set()
+    scorer = LetterScorer(gate=gate)
+    async with running(scorer) as face:
+        gate.clear()
+        gone = asyncio.create_task(face.score(["gone"]))
+        stays = asyncio.create_task(face.score(["stays"]))
+        await eventually(lambda: face.stats.queued_tokens > 0)
+        gone.cancel()
+        gate.set()
+        assert isinstance((await stays)[0], Score)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+
+
+async def test_repeated_texts_are_remembered_and_bounded() -> None:
+    scorer = LetterScorer()
+    async with running(scorer, cache_texts=2) as face:
+        first = await face.score(["a share https://one.example"])
+        again = await face.score(["a share  https://two.example"])
+        assert first == again
+        assert face.stats.remembered == 1
+        await face.score(["b"])
+        await face.score(["c"])
+        await face.score(["a share http"])
+        assert face.stats.remembered == 1
+    assert sum(len(batch) for batch in scorer.batches) == 4
+
+
+async def test_errors_are_not_remembered() -> None:
+    scorer = LetterScorer()
+    async with running(scorer) as face:
+        assert isinstance((await face.score(["b\u2620d"]))[0], ScorerError)
+        scorer.poison = "\u2623"
+        assert isinstance((await face.score(["b\u2620d"]))[0], Score)
+
+
+async def test_a_model_that_cannot_be_opened_stops_the_start() -> None:
+    def broken() -> LetterScorer:
+        raise ModelFilesDamaged("model.onnx is damaged")
+
+    face = BatchingScorer(broken)
+    with pytest.raises(ModelFilesDamaged, match=r"model\.onnx"):
+        await face.start()
+    with pytest.raises(ScorerError):
+        await face.score(["text"])
+    await face.close()
+
+
+async def test_a_scorer_that_was_not_started_says_so() -> None:
+    with pytest.raises(Closed, match="not started"):
+        await BatchingScorer(LetterScorer).score(["text"])
+
+
+class Faulty(LetterScorer):
+    """Has a programming error that shows on one text."""
+
+    def prepare(self, texts: list[str]) -> list[Prepared | Unscorable]:  # type: ignore[override]
+        if "bug" in texts:
+            raise KeyError("bug")
+        return super().prepare(texts)
+
+
+async def test_a_bug_on_the_thread_reaches_every_caller() -> None:
+    face = BatchingScorer(Faulty)
+    await face.start()
+    async with asyncio.timeout(2):
+        with pytest.raises(ScorerError, match="KeyError"):
+            await face.score(["bug"])
+        with pytest.raises(ScorerError, match="KeyError"):
+            await face.score(["anything"])
+    await face.close()

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import base64
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nlp import manifest
+from nlp.choice import open_scorer
+from nlp.onnx_cpu import SHIPPED, OnnxScorer
+from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Unscorable
+from streams.records import Score
+
+SIXTY_MB = 60_000_000
+HOSTILE = [
+    "😀",
+    "https://example.org/only-a-link",
+    "@someone",
+    "a" * 100_000,
+    "שלום עולם " * 10_000,
+    "مرحبا hello שלום سلام bonjour",
+    "caf\u0065\u0301 \u202e\u2066bidi\u2069 zero\u200bwidth",
+    "\ud83d\ude00 pair and lone \ud83d",
+    "nul \x00 inside",
+    "漢字だけ",
+    "?",
+    "7",
+    "<b>html</b> &lt;script&gt;",
+]
+
+
+def distribution(score: Score) -> None:
+    for task, labels in LABELS.items():
+        opinion = getattr(score, task)
+        assert set(opinion.probabilities) == set(labels)
+        assert all(math.isfinite(p) and 0 <= p <= 1 for p in opinion.probabilities.values())
+        assert math.isclose(sum(opinion.probabilities.values()), 1, abs_tol=1e-9)
+        assert opinion.label == max(opinion.probabilities, key=opinion.probabilities.__getitem__)
+    assert score.embedding is not None
+    vector = np.frombuffer(base64.b64decode(score.embedding), "<f2").astype(float)
+    assert math.isclose(np.linalg.norm(vector), 1, abs_tol=2e-3)
+
+
+def test_the_shipped_folder_is_small_and_complete(shipped: OnnxScorer) -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= SIXTY_MB
+    assert {path.name for path in SHIPPED.iterdir()} == {"manifest.json", "model.onnx", "tokenizer.json"}
+    assert shipped.model_id
+    assert len(shipped.model_revision) == 12
+
+
+def test_plain_cases_of_each_language(shipped: OnnxScorer) -> None:
+    praise = [
+        "I love this, thank you so much!",
+        "תודה רבה, שירות מעולה!",
+        "عالی بود، خیلی ممنون!",
+        "خدمة رائعة شكرا جزيلا!",
+    ]
+    anger = [
+        "worst service ever, I hate it",
+        "שירות גרוע, מאכזב ומעליב",
+        "افتضاح بود، خیلی بد و بی‌کیفیت",
+        "خدمة سيئة جدا ومخيبة للآمال",
+    ]
+    assert [score.sentiment.label for score in shipped.score(praise)] == ["positive"] * 4
+    assert [score.sentiment.label for score in shipped.score(anger)] == ["negative"] * 4
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_gets_a_true_score(shipped: OnnxScorer, text: str) -> None:
+    (score,) = shipped.score([text])
+    distribution(score)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\x00\x00", "\u200b\u202e", "\ud800"])
+def test_nothing_to_read_is_refused(shipped: OnnxScorer, text: str) -> None:
+    with pytest.raises(Unscorable):
+        shipped.score(["fine", text])
+
+
+def test_no_text_gives_no_score(shipped: OnnxScorer) -> None:
+    assert shipped.score([]) == []
+    assert shipped.run([]) == []
+
+
+def test_long_text_is_cut_by_tokens_and_its_end_still_counts(shipped: OnnxScorer) -> None:
+    body = "The parcel came on Tuesday and then I went to the office and wrote a report about it. " * 40
+    happy, sad = (body + end for end in ("I love it, best purchase ever!!! 😍", "I hate it, total garbage!!! 😡"))
+    for entry in shipped.prepare([happy, sad]):
+        assert isinstance(entry, Prepared)
+        assert len(entry.ids) == shipped.max_tokens
+    first, second = shipped.score([happy, sad])
+    assert first.sentiment.probabilities["positive"] > second.sentiment.probabilities["positive"]
+
+
+def test_padding_hardly_moves_a_score(shipped: OnnxScorer) -> None:
+    texts = ["good", "a much longer text that makes the short one next to it be padded to its own length, see"]
+    together = shipped.run([entry for entry in shipped.prepare(texts) if isinstance(entry, Prepared)])
+    (alone,) = shipped.score(texts[:1])
+    for label, value in alone.sentiment.probabilities.items():
+        assert math.isclose(value, together[0].sentiment.probabilities[label], abs_tol=0.1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=st.text(st.characters(), min_size=1, max_size=300))
+def test_any_text_is_scored_or_refused(shipped: OnnxScorer, text: str) -> None:
+    try:
+        (score,) = shipped.score([text])
+    except Unscorable:
+        return
+    distribution(score)
+
+
+def test_a_closed_scorer_says_so(shipped: OnnxScorer) -> None:
+    scorer = OnnxScorer(threads=1)
+    scorer.close()
+    with pytest.raises(Closed):
+        scorer.score(["text"])
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_flipped_byte_is_refused_with_file_and_checksum(shipped: OnnxScorer, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED, folder)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    expected = manifest.read(SHIPPED).files[name].sha256
+    with pytest.raises(ModelFilesDamaged, match=f"{name} is damaged.*{expected}"):
+        open_scorer(folder)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "manifest.json"])
+def test_a_missing_file_is_refused_by_name(shipped: OnnxScorer, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED, folder)
+    (folder / name).unlink()
+    with pytest.raises(ModelFilesDamaged, match=f"{name} cannot be read"):
+        open_scorer(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 99}', "not json"])
+def test_a_strange_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ModelFilesDamaged, match="not a manifest of format 1"):
+        open_scorer(tmp_path)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlp.choice import BackendMissing, open_scorer
+from nlp.labels import LabelsRefused
+from nlp.scorer import LABELS, Closed, Unscorable
+from tests.nlp.counting import LetterScorer
+
+MISSES = "misses the tests of the torch backend: torch or transformers is not installed (extra gpu)"
+torch = pytest.importorskip("torch", reason=MISSES)
+transformers = pytest.importorskip("transformers", reason=MISSES)
+from nlp.network import Network, save_checkpoint  # noqa: E402 - only where torch is
+from nlp.torch_classifier import ReplacedHead, TorchClassifier  # noqa: E402 - as above
+from nlp.torch_gpu import TorchScorer  # noqa: E402 - as above
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "so", "fine", "query", ":"]
+SHUFFLED = {0: "POSITIVE", 1: "NEGATIVE", 2: "NEUTRAL"}
+
+
+def config(**more: object) -> object:
+    return transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=160,
+        **more,
+    )
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A tiny classifier whose labels stand in another order than ours and whose bias prefers the first."""
+    torch.manual_seed(1)
+    folder = tmp_path / "tiny"
+    label2id = {name: at for at, name in SHUFFLED.items()}
+    model = transformers.BertForSequenceClassification(config(id2label=SHUFFLED, label2id=label2id))
+    with torch.no_grad():
+        model.classifier.bias.copy_(torch.tensor([4.0, 0.0, 2.0]))
+    model.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def relabel(folder: Path, labels: dict[int, str], **more: object) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"id2label": labels} | more))
+
+
+def test_a_foreign_classifier_is_read_by_its_own_labels(foreign: Path) -> None:
+    scorer = ReplacedHead(LetterScorer(), TorchClassifier(foreign))
+    first, second = scorer.score(["good so fine", "bad " * 400])
+    for score in (first, second):
+        assert score.sentiment.label == "positive"
+        values = score.sentiment.probabilities
+        assert values["positive"] > values["neutral"] > values["negative"]
+        assert math.isclose(sum(values.values()), 1, abs_tol=1e-9)
+    assert scorer.model_id == "letters+sentiment:tiny" == first.model_id
+    assert first.urgency == LetterScorer().score(["good so fine"])[0].urgency
+    with pytest.raises(Unscorable):
+        scorer.score([""])
+
+
+def test_unknown_labels_are_refused_until_they_are_stated(foreign: Path) -> None:
+    relabel(foreign, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"})
+    with pytest.raises(LabelsRefused, match="LABEL_0"):
+        TorchClassifier(foreign)
+    stated = {"LABEL_0": "negative", "LABEL_1": "positive", "LABEL_2": "neutral"}
+    (opinion,) = TorchClassifier(foreign, stated=stated).opinions(["good"])
+    assert opinion.label == "negative"
+
+
+def test_classes_that_share_a_label_are_summed(foreign: Path) -> None:
+    relabel(foreign, {0: "1 star", 1: "5 stars", 2: "2 stars"})
+    (opinion,) = TorchClassifier(foreign).opinions(["good"])
+    assert opinion.label == "negative"
+    assert opinion.probabilities["neutral"] == 0
+    assert opinion.probabilities["negative"] > 0.9
+
+
+def test_a_model_without_a_distribution_is_refused(foreign: Path) -> None:
+    relabel(foreign, SHUFFLED, problem_type="multi_label_classification")
+    with pytest.raises(LabelsRefused, match="multi_label"):
+        TorchClassifier(foreign)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no Hugging Face model"):
+        TorchClassifier(tmp_path)
+
+
+def test_our_own_checkpoint_scores_all_tasks(tmp_path: Path, foreign: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    config().save_pretrained(base)  # type: ignore[attr-defined]
+    (base / "tokenizer.json").write_bytes((foreign / "tokenizer.json").read_bytes())
+    np.savez(base / "words.npz", nibbles=np.zeros(1), scales=np.zeros(1))
+    torch.manual_seed(2)
+    heads = {task: tuple(reversed(labels)) for task, labels in LABELS.items()} | {"extra": ("no", "yes")}
+    network = Network(config(), heads).eval()
+    with torch.no_grad():
+        network.heads["urgency"].bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))
+    save_checkpoint(network, base, tmp_path / "checkpoint")
+    scorer = TorchScorer(tmp_path / "checkpoint", torch.device("cpu"))
+    scores = scorer.score(["good", "bad " * 500, "so fine"])
+    assert [score.urgency.label for score in scores] == ["critical"] * 3
+    for task, labels in LABELS.items():
+        assert set(getattr(scores[0], task).probabilities) == set(labels)
+    scorer.close()
+    with pytest.raises(Closed):
+        scorer.score(["good"])
+
+
+def test_without_torch_the_choice_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("nlp.choice.importlib.util.find_spec", lambda _: None)
+    with pytest.raises(BackendMissing, match=r"warroom\[gpu\]"):
+        open_scorer(tmp_path, backend="torch")
