@@ -16,12 +16,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from streams.kafka_cluster import KafkaSettings
 
 LANES = ("kafka", "tansu")
 _MISSES = {
@@ -38,6 +41,12 @@ class Broker:
     bootstrap: str
     idempotence: bool = True
     folder: Path | None = None
+
+    def settings(self, **changes: Any) -> KafkaSettings:
+        """Return settings that suit the lane, without topics made beforehand."""
+        timeout = 5.0 if self.lane == "kafka" else 15.0
+        suited = KafkaSettings(self.bootstrap, idempotence=self.idempotence, request_timeout=timeout, topics=())
+        return replace(suited, **changes)
 
     def crash(self, node: int) -> None:
         """Kill one node of a cluster of ours at once, as a power cut would."""

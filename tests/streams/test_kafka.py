@@ -1,0 +1,42 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from streams.kafka import KafkaStream
+from streams.kafka_cluster import KafkaSettings
+from streams.stream import Stream
+from tests.brokers import LANES, Broker, Brokers
+from tests.contracts.stream_contract import Reopen, StreamContract
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture(scope="module", params=LANES)
+def lane(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
+    return brokers.lane(request.param)
+
+
+@pytest.fixture
+def settings(lane: Broker) -> KafkaSettings:
+    return lane.settings(partitions=3)
+
+
+class TestKafkaContract(StreamContract):
+    @pytest.fixture
+    async def stream(self, settings: KafkaSettings) -> AsyncIterator[Stream]:
+        stream = await KafkaStream.open(settings)
+        yield stream
+        await stream.aclose()
+
+    @pytest.fixture
+    async def reopen(self, settings: KafkaSettings) -> AsyncIterator[Reopen]:
+        opened: list[Stream] = []
+
+        async def again(stream: Stream) -> Stream:
+            await stream.aclose()
+            opened.append(await KafkaStream.open(settings))
+            return opened[-1]
+
+        yield again
+        for stream in opened:
+            await stream.aclose()
