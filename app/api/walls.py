@@ -28,7 +28,7 @@ def wall_routes(hub: Hub, access: Access, most: int) -> APIRouter:
     @router.get("/wall", dependencies=viewer, openapi_extra={"x-role": "viewer"}, include_in_schema=False)
     @router.get("/wall/{realm}", dependencies=viewer, openapi_extra={"x-role": "viewer"}, include_in_schema=False)
     async def page() -> FileResponse:
-        """The page of every wall; it reads its realm from the address."""
+        """Return the page of every wall; it reads its realm from the address."""
         index = STATIC / "index.html"
         if not index.is_file():
             raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, "the front end is not built: run `make setup`")
@@ -36,7 +36,7 @@ def wall_routes(hub: Hub, access: Access, most: int) -> APIRouter:
 
     @router.get("/api/wall/{realm}/snapshot", dependencies=viewer, openapi_extra={"x-role": "viewer"})
     async def snapshot(realm: str, request: Request) -> Response:
-        """The whole wall of `live`, `rehearsal`, `replay` or `auto` now, with the position to follow it from."""
+        """Return the whole wall of `live`, `rehearsal`, `replay` or `auto` now, with the position to follow it from."""
         known = hub.realm(realm)
         if known is None:
             raise HTTPException(

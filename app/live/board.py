@@ -140,7 +140,7 @@ class Board:
         if item.published > now - _CHOSEN_SPAN:
             self.items[item.id] = item
         if RANK[item.urgency] >= RANK["high"] and item.published > now - _URGENT_SPAN:
-            self._urgent[item.id] = item.published
+            self.note_urgent(item)
         else:
             self._urgent.pop(item.id, None)
 
@@ -177,6 +177,15 @@ class Board:
         self.sent[pulse.source_id] = min(partitions.values())
         self.pulse = max(self.sent.values())
         self._changes.sources = True
+
+    def recall(self, pulse: Pulse) -> None:
+        """Take the last pulse that the store knows: shown, but no sign of life until a new one comes."""
+        self.sources[pulse.source_id] = source_line(pulse, self.late.get(pulse.source_id, 0))
+        self.sent[pulse.source_id] = ms(pulse.sent_at)
+
+    def note_urgent(self, item: Item) -> None:
+        """Count a mention among the urgent ones of the last 15 minutes."""
+        self._urgent[item.id] = item.published
 
     def alert(self, event: AlertEvent) -> bool:
         """Take an alert's transition; False for one that is known or older."""

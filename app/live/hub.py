@@ -255,6 +255,14 @@ class Hub:
         beat = Heartbeat(epoch=self.epoch, seq=seq, ts=ms(self._now(realm)), pulse=self._pulse(realm))
         return beat.model_dump_json()
 
+    async def stop(self) -> None:
+        """Say bye to every socket: each loop wakes, says it and closes."""
+        self.stopping.set()
+        for channel in self._channels.values():
+            for ring in channel.rings.values():
+                ring.wake()
+        await asyncio.sleep(TICK)
+
     def bye(self) -> str:
         """Return the farewell of a stopping server."""
         return Bye(retry_ms=1000).model_dump_json()

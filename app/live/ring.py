@@ -42,6 +42,10 @@ class Ring:
         self.seq = frame.seq
         while len(self._frames) > FRAMES or (self._bytes > MAX_BYTES and len(self._frames) > 1):
             self._bytes -= len(self._frames.popleft().text)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake all readers."""
         self._changed.set()
         self._changed = asyncio.Event()
 

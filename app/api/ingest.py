@@ -1,0 +1,45 @@
+"""The route of webhooks: a signed POST that is answered only after its mentions are durable in the log.
+
+Owns reading a bounded body and the HTTP form of the answer. Does not own signatures or parsing: the source does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter, HTTPException, Request, Response, status
+from fastapi.responses import JSONResponse
+
+from streams.sources.webhook import WebhookSource
+
+MAX_BODY: Final = 256 * 1024
+
+
+def ingest_routes(find: Callable[[str], WebhookSource | None]) -> APIRouter:
+    """Return the route; `find` gives the running webhook source of an id."""
+    router = APIRouter()
+
+    @router.post("/ingest/{source_id}", openapi_extra={"x-role": "signed"})
+    async def ingest(source_id: str, request: Request) -> Response:
+        """Take mentions from a signed webhook: 202 once they are durable, 200 for a repeat, 429 when it is too much."""
+        source = find(source_id)
+        if source is None:
+            raise HTTPException(status.HTTP_404_NOT_FOUND, f"no webhook source {source_id!r} runs here")
+        body = await _bounded_body(request)
+        answer = await source.accept(request.headers, body)
+        headers = {"retry-after": str(answer.retry_after)} if answer.retry_after else None
+        return JSONResponse({"detail": answer.detail}, answer.status, headers)
+
+    return router
+
+
+async def _bounded_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(
+                status.HTTP_413_CONTENT_TOO_LARGE, f"body: more than {MAX_BODY} bytes; send fewer mentions at a time"
+            )
+    return bytes(body)

@@ -1,0 +1,34 @@
+"""`warroom apply`: a checked configuration becomes the newest revision in the store, where running processes find it.
+
+Owns nothing but that step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.configuration import Configuration
+from app.process import put_in_force, utc_now
+from app.settings import Settings
+from app.store import Store
+from app.store.migrate import migrate
+
+
+def apply_configuration(settings: Settings, configuration: Configuration) -> tuple[int, bool]:
+    """Return the revision in force and whether it is new. Raises OSError or RuntimeError when the store is away."""
+    return asyncio.run(_apply(settings, configuration))
+
+
+async def _apply(settings: Settings, configuration: Configuration) -> tuple[int, bool]:
+    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        await migrate(settings.database)
+        store = await Store.open(settings.database, utc_now)
+        try:
+            before = await store.configuration()
+            revision = await put_in_force(store, configuration, utc_now())
+            return revision, before is None or before[0] != revision
+        finally:
+            await store.aclose()
+    except Store.TRANSIENT as error:
+        raise RuntimeError(str(error)) from error

@@ -1,0 +1,160 @@
+"""The command line: `warroom ...`. The only place that reads the environment, prints, sets signals and exits.
+
+Owns arguments, messages and exit codes (0 fine, 1 failed, 2 wrong use or configuration). Does not own what a command
+does: each calls one function of another module, imported when it is needed so that `warroom check` starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from app.roles import ROLES, Role
+
+if TYPE_CHECKING:
+    from app.configuration import Configuration
+    from app.settings import Settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="warroom")
+def main() -> None:
+    """War Room: hear what people say of you on every channel, while they say it."""
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Print why on standard error and exit."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+def read_settings() -> Settings:
+    """Return the process settings, or exit with what is wrong."""
+    from app.settings import SettingsError, load_settings  # noqa: PLC0415  commands start fast
+
+    try:
+        return load_settings()
+    except SettingsError as error:
+        fail(f"settings: {error}")
+
+
+def read_file(path: Path) -> Configuration:
+    """Return the configuration in `path`, or exit with every fault."""
+    from app.configuration import read_configuration  # noqa: PLC0415  commands start fast
+    from app.yaml_lines import ConfigurationError  # noqa: PLC0415  commands start fast
+
+    try:
+        return read_configuration(path)
+    except ConfigurationError as error:
+        count = len(error.faults)
+        fail(f"{error}\n{count} fault{'s' * (count > 1)} in {path}; nothing was changed")
+
+
+@main.command()
+def up() -> None:
+    """Run every role in this process, until Ctrl-C."""
+    start(ROLES)
+
+
+@main.command()
+@click.argument("role", type=click.Choice(ROLES))
+def run(role: Role) -> None:
+    """Run one role; needs WARROOM_KAFKA and a PostgreSQL address in WARROOM_DATABASE_URL."""
+    settings = read_settings()
+    if not settings.kafka or not settings.database.startswith("postgres"):
+        fail(
+            "a single role shares its log and its store with the others: set WARROOM_KAFKA=host:port and "
+            "WARROOM_DATABASE_URL=postgresql://user:password@host/name, or run all roles with `warroom up`"
+        )
+    start((role,))
+
+
+def start(roles: tuple[Role, ...]) -> None:
+    """Run the roles until a signal; exit 1 with one line when one of them can't go on."""
+    from app.logs import configure_logs  # noqa: PLC0415  commands start fast
+    from app.supervision import run_process  # noqa: PLC0415  commands start fast
+
+    settings = read_settings()
+    configuration = read_file(settings.config)
+    configure_logs(settings.log_format, settings.log_level)
+    sys.exit(run_process(settings, configuration, roles))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def check(file: Path | None) -> None:
+    """Check FILE (default: WARROOM_CONFIG) as a whole; say every fault with its line and remedy."""
+    path = file or read_settings().config
+    found = read_file(path)
+    click.echo(
+        f"{path}: fine: {len(found.sources)} sources, {len(found.queries)} queries, {len(found.rules)} rules, "
+        f"{len(found.receivers)} receivers"
+    )
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def apply(file: Path | None) -> None:
+    """Put FILE (default: WARROOM_CONFIG) into force in every running process, within seconds and without a restart."""
+    from app.applying import apply_configuration  # noqa: PLC0415  commands start fast
+
+    settings = read_settings()
+    path = file or settings.config
+    found = read_file(path)
+    try:
+        revision, changed = apply_configuration(settings, found)
+    except (OSError, RuntimeError) as error:
+        fail(f"{path}: not applied, the store can't be reached: {error}", 1)
+    click.echo(f"{path}: {'in force as' if changed else 'unchanged, in force as'} revision {revision}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
+@click.option("--from", "begin", type=click.DateTime(), help="replay the store from here (UTC)")
+@click.option("--to", "end", type=click.DateTime(), help="up to here (UTC)")
+@click.option("--speed", type=click.FloatRange(min=0.01), default=60.0, show_default=True, help="times real time")
+@click.option("--realm", type=click.Choice(["live", "rehearsal"]), default="live", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
+@click.option("--exit-at-end", is_flag=True, help="stop when all is replayed instead of keeping the wall open")
+def replay(
+    file: Path | None,
+    begin: datetime | None,
+    end: datetime | None,
+    speed: float,
+    realm: str,
+    port: int,
+    exit_at_end: bool,
+) -> None:
+    """Replay recorded mentions through the same engine onto a wall marked REPLAY; live data is not touched.
+
+    Either FILE (JSON Lines or CSV) or --from and --to (from the store).
+    """
+    from app.logs import configure_logs  # noqa: PLC0415  commands start fast
+    from app.replay import Recording, run_replay  # noqa: PLC0415  commands start fast
+
+    if (file is None) == (begin is None or end is None):
+        fail("name either a FILE or both --from and --to")
+    settings = read_settings()
+    configuration = read_file(settings.config)
+    configure_logs(settings.log_format, settings.log_level)
+    span = (begin.replace(tzinfo=UTC), end.replace(tzinfo=UTC)) if begin and end else None
+    recording = Recording(file=file, span=span, realm=realm, speed=speed, stop_at_end=exit_at_end)
+    sys.exit(run_replay(settings, configuration, recording, port))
+
+
+@main.command()
+@click.option("--model", type=click.Path(path_type=Path), default=None, help="folder of the model")
+def score(model: Path | None) -> None:
+    """Score JSON Lines: reads objects with `text` on standard input, writes each with its scores, in order."""
+    from app.scoring import score_stream  # noqa: PLC0415  commands start fast
+
+    settings = read_settings()
+    sys.exit(score_stream(settings, model, sys.stdin.buffer, sys.stdout.buffer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""A board filled from the store: the state at the store's own offset, from which the tail goes on.
+
+Owns the translation from `app.store.wall` to a board. Does not own either.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.live.board import Board, Seen, Spans, ms
+from app.live.figures import MINUTE
+from app.live.items import RANK, item_of
+from app.store.wall import WallState
+
+_URGENT_SPAN = 15 * MINUTE
+
+
+def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
+    """Return a board that shows `state`."""
+    board = Board(spans)
+    first = ms(state.minutes_from)
+    for index, (total, negative) in enumerate(zip(state.totals, state.negatives, strict=True)):
+        if total:
+            board.minutes.put(first + index * MINUTE, total, negative)
+    board.heard_today, board.stored_total, board.day = state.heard_today, state.stored_total, ms(now) // 86_400_000
+    for known in reversed(state.known):
+        seen = Seen(known.revision, ms(known.published_at), int(known.negative), known.author, gone=known.deleted)
+        board.remember(known.key, seen)
+    for scored in state.chosen:
+        item = item_of(scored, spans)
+        if item is not None:
+            board.items[item.id] = item
+            board.last_mention = max(board.last_mention or 0, item.received)
+            if RANK[item.urgency] >= RANK["high"] and item.published > ms(now) - _URGENT_SPAN:
+                board.note_urgent(item)
+    for event in state.alerts:
+        board.alert(event)
+    for source in state.sources:
+        board.recall(source.pulse)
+    board.tick(ms(now))
+    return board

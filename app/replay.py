@@ -1,0 +1,157 @@
+"""Replay: recorded mentions through the same engine and hub, in a process of their own with a folder of their own.
+
+Owns what differs from a live start: a scratch log and store, one source (the recording), rules that watch the realm
+`replay`, and no receiver but the console. Does not own engine, hub or scorer: they are the live ones. The live store is
+only read. A FILE is scored anew; mentions from the store keep the scores they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import click
+
+from app.configuration import Configuration
+from app.process import Process, utc_now
+from app.roles import ROLES, Role
+from app.settings import Settings
+from app.store import Store
+from app.supervision import exit_code, supervise
+from streams.records import REPLAY, SCORED, Pulse, ScoredMention, SourceStatus, encode
+from streams.sources.file import FileSettings
+from streams.stream import Item
+
+SOURCE: Final = "replay"
+PULSE: Final = 0.2
+"""Seconds between pulses: at 60x a wall second is a minute of event time."""
+_PAGE: Final = 200
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is replayed, and how fast: a file, or a span of the store (from, to) of one realm."""
+
+    file: Path | None
+    span: tuple[datetime, datetime] | None
+    realm: str
+    speed: float
+    stop_at_end: bool = False
+
+
+def run_replay(settings: Settings, configuration: Configuration, recording: Recording, port: int) -> int:
+    """Replay until the end or a signal; return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="warroom-replay-") as scratch:
+        apart = settings.model_copy(
+            update={
+                "data": Path(scratch),
+                "kafka": "",
+                "database_url": type(settings.database_url)(""),
+                "port": port,
+                "title": f"{settings.title} REPLAY"[:60],
+            }
+        )
+        roles: Sequence[Role] = ROLES if recording.file else ("alert", "store", "serve")
+        work = [] if recording.file else [lambda process: play_store(process, settings, recording)]
+        if recording.stop_at_end:
+            work.append(stop_at_end)
+        return exit_code(supervise(apart, rehearsed(configuration, recording), roles, _announce, work))
+
+
+def rehearsed(configuration: Configuration, recording: Recording) -> Configuration:
+    """Return the configuration with the recording as its only source and nobody to wake but the console."""
+    console = {receiver.id for receiver in configuration.receivers if receiver.kind == "console"}
+    sources = ()
+    if recording.file is not None:
+        suffixes = recording.file.suffixes
+        sources = (
+            FileSettings(
+                id=SOURCE,
+                path=recording.file.resolve(),
+                format="csv" if ".csv" in suffixes else "jsonl",
+                speed=recording.speed,
+                realm=REPLAY,
+            ),
+        )
+    rules = tuple(
+        rule.model_copy(
+            update={
+                "realms": (REPLAY,),
+                "sources": (),
+                "receivers": tuple(receiver for receiver in rule.receivers if receiver in console),
+            }
+        )
+        for rule in configuration.rules
+    )
+    receivers = tuple(
+        receiver.model_copy(update={"realms": (REPLAY,)})
+        for receiver in configuration.receivers
+        if receiver.id in console
+    )
+    return replace(configuration, sources=sources, rules=rules, receivers=receivers)
+
+
+def _announce(address: str) -> None:
+    click.echo(f"The replay is on {address}/wall/replay  (Ctrl-C stops it; live data is not touched)")
+
+
+async def play_store(process: Process, live: Settings, recording: Recording) -> None:
+    """Put the span's mentions into the scratch [scored] at `speed` times their own pace, with pulses of their time."""
+    if recording.span is None:
+        return
+    begin, end = recording.span
+    async with contextlib.aclosing(_recorded(live, recording)) as recorded:
+        started = asyncio.get_running_loop().time()
+        page: list[ScoredMention] = []
+        clock = begin
+        async for scored in recorded:
+            published = scored.mention.published_at or scored.mention.received_at
+            while clock < published:
+                await _put(process, page, clock, SourceStatus.LIVE)
+                page = []
+                await asyncio.sleep(PULSE)
+                elapsed = asyncio.get_running_loop().time() - started
+                clock = min(published, begin + timedelta(seconds=elapsed * recording.speed))
+            page.append(replayed(scored))
+            if len(page) >= _PAGE:
+                await _put(process, page, clock, SourceStatus.LIVE)
+                page = []
+        await _put(process, page, end, SourceStatus.FINISHED)
+
+
+async def _recorded(live: Settings, recording: Recording) -> AsyncIterator[ScoredMention]:
+    store = await Store.open(live.database, utc_now)
+    try:
+        if recording.span is not None:
+            async for scored in store.mentions_between(recording.realm, *recording.span):
+                yield scored
+    finally:
+        await store.aclose()
+
+
+def replayed(scored: ScoredMention) -> ScoredMention:
+    """Return the mention as of the realm `replay`, delivered by the replay."""
+    mention = scored.mention.model_copy(update={"realm": REPLAY, "source_id": SOURCE})
+    return scored.model_copy(update={"mention": mention})
+
+
+async def _put(process: Process, page: Sequence[ScoredMention], at: datetime, status: SourceStatus) -> None:
+    pulse = Pulse(source_id=SOURCE, source_kind="store", realm=REPLAY, at=at, sent_at=process.clock(), status=status)
+    items = [Item(scored.mention.key, encode(scored)) for scored in page]
+    await process.stream.append(SCORED, [*items, Item(SOURCE, encode(pulse), everywhere=True)])
+
+
+async def stop_at_end(process: Process) -> None:
+    """Return when the recording is finished and the store has all of it."""
+    while True:
+        await asyncio.sleep(1.0)
+        states = await process.store.sources(REPLAY)
+        if any(state.pulse.status is SourceStatus.FINISHED for state in states):
+            process.stopping.set()
+            return

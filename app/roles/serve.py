@@ -1,0 +1,77 @@
+"""Role serve: the hub that tails [scored] and [alerts] without a group, so that every serving process sees everything.
+
+Owns the wiring. Does not own boards, sockets or routes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+
+from app.api.server import build_hash
+from app.live.board import Board, Spans
+from app.live.hub import Hub, HubSettings
+from app.live.seed import board_of
+from app.process import Process
+from app.roles.loops import consume
+from app.roles.store import GROUP
+from streams.queries import compile_queries
+from streams.records import ALERTS, SCORED
+
+
+def make_hub(process: Process) -> Hub:
+    """Return the hub of this process."""
+    settings = process.settings
+
+    async def seed(realm: str, now: datetime, spans: Spans) -> tuple[Board, Mapping[int, int]]:
+        state = await process.store.wall(realm, now, SCORED, GROUP)
+        return board_of(state, spans, now), state.positions
+
+    return Hub(
+        HubSettings(settings.title, settings.zones, build_hash()),
+        seed,
+        compile_queries(process.desk.configuration.queries).spans,
+        process.clock,
+    )
+
+
+async def run_serve(process: Process, hub: Hub) -> None:
+    """Run the role until cancelled."""
+    starts = await hub.start()
+
+    async def positions(_: frozenset[int]) -> Mapping[int, int]:
+        return starts
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            consume(
+                process,
+                name="serve scored",
+                stage="store",
+                topic=SCORED,
+                group=None,
+                handler=hub.take_scored,
+                positions=positions,
+            )
+        )
+        tasks.create_task(
+            consume(
+                process,
+                name="serve alerts",
+                stage="store",
+                topic=ALERTS,
+                group=None,
+                handler=hub.take_alerts,
+                start="latest",
+            )
+        )
+        tasks.create_task(hub.run())
+        tasks.create_task(_respell(process, hub))
+
+
+async def _respell(process: Process, hub: Hub) -> None:
+    """Underline by the queries in force."""
+    while True:
+        await process.desk.changed()
+        hub.respell(compile_queries(process.desk.configuration.queries).spans)

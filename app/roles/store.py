@@ -1,0 +1,80 @@
+"""Role store: [scored], [alerts] and [dead] -> the database, and what the database must forget in time.
+
+Owns the wiring. Does not own the transactions (`app.store`): effect and offset go in one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from app.process import Process
+from app.roles.loops import consume
+from app.store import Store
+from streams.metrics import LATENCY, STORED
+from streams.pump import Received, Rejected
+from streams.records import ALERTS, DEAD, SCORED, AlertEvent, DeadLetter, Pulse, ScoredMention
+
+GROUP: Final = "store"
+BATCH: Final = 500
+RETAIN_EVERY: Final = 3600.0
+
+_log = structlog.get_logger("store")
+
+
+async def run_store(process: Process) -> None:
+    """Run the role until cancelled."""
+    store = process.store
+
+    async def scored(batch: Sequence[Received]) -> Sequence[Rejected]:
+        pairs = [(item.delivery.position, item.record) for item in batch]
+        fitting = [(position, record) for position, record in pairs if isinstance(record, ScoredMention | Pulse)]
+        kept = await store.keep(GROUP, fitting)
+        for counts in (kept.inserted, kept.revised):
+            for source, count in counts.items():
+                STORED.labels(source).inc(count)
+        now = process.clock()
+        for _, received_at in kept.arrived:
+            LATENCY.labels("store").observe(max(0.0, (now - received_at).total_seconds()))
+        unfit = dict(kept.unfit)
+        return [Rejected(item, unfit[item.delivery.position]) for item in batch if item.delivery.position in unfit]
+
+    async def alerts(batch: Sequence[Received]) -> Sequence[Rejected]:
+        pairs = [(item.delivery.position, item.record) for item in batch]
+        await store.keep_alerts(GROUP, [(at, record) for at, record in pairs if isinstance(record, AlertEvent)])
+        return ()
+
+    async def dead(batch: Sequence[Received]) -> Sequence[Rejected]:
+        pairs = [(item.delivery.position, item.record) for item in batch]
+        await store.keep_dead(GROUP, [(at, record) for at, record in pairs if isinstance(record, DeadLetter)])
+        return ()
+
+    async with asyncio.TaskGroup() as tasks:
+        for topic, handler in ((SCORED, scored), (ALERTS, alerts), (DEAD, dead)):
+            tasks.create_task(
+                consume(
+                    process,
+                    name=f"store {topic}",
+                    stage="store",
+                    topic=topic,
+                    group=GROUP,
+                    handler=handler,
+                    most=BATCH,
+                    stored=True,
+                )
+            )
+        tasks.create_task(_retain(process))
+
+
+async def _retain(process: Process) -> None:
+    """Forget old mentions once an hour, and at the start."""
+    while True:
+        try:
+            await process.store.retain(process.clock() - timedelta(days=process.settings.retention_days))
+        except Store.TRANSIENT as error:
+            _log.warning("retention_postponed", error=str(error))
+        await asyncio.sleep(RETAIN_EVERY)

@@ -1,0 +1,58 @@
+"""Settings come from the environment alone; a wrong or unknown variable names itself and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, load_settings
+
+
+def test_defaults_need_nothing() -> None:
+    settings = load_settings({})
+    assert settings.host == "127.0.0.1"
+    assert settings.database == "sqlite:///data/warroom.db"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WARROOM_PROT": "1"}, ["WARROOM_PROT", "unknown", "WARROOM_PORT"]),
+        ({"WARROOM_PORT": "http"}, ["WARROOM_PORT", "integer"]),
+        ({"WARROOM_PORT": "70000"}, ["WARROOM_PORT", "65535"]),
+        ({"WARROOM_ZONES": "Asia/Tel_Aviv,Mars/Base"}, ["WARROOM_ZONES", "Mars/Base", "IANA"]),
+        ({"WARROOM_HOST": "0.0.0.0"}, ["WARROOM_ACCESS_TOKEN"]),
+        ({"WARROOM_HOST": "::"}, ["WARROOM_ACCESS_TOKEN"]),
+        ({"WARROOM_DATABASE_URL": "file:/no/such/file"}, ["WARROOM_DATABASE_URL", "can't be read"]),
+        ({"WARROOM_LATENESS": "nan"}, ["WARROOM_LATENESS"]),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_remedy(environment: dict[str, str], words: list[str]) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings(environment)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_several_faults_are_told_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"WARROOM_PORT.*WARROOM_RETENTION_DAYS"):
+        load_settings({"WARROOM_PORT": "x", "WARROOM_RETENTION_DAYS": "0"})
+
+
+def test_variables_of_tests_are_left_alone() -> None:
+    assert load_settings({"WARROOM_TEST_KAFKA": "x"}) == Settings()
+
+
+def test_a_secret_can_come_from_a_file_and_is_never_printed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://u:hunter2@db/w\n")
+    settings = load_settings({"WARROOM_DATABASE_URL": f"file:{secret}"})
+    assert settings.database == "postgresql://u:hunter2@db/w"
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_bad_secret_is_not_echoed() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({"WARROOM_ACCESS_TOKEN": "hunter2", "WARROOM_PORT": "x"})
+    assert "hunter2" not in str(error.value)
