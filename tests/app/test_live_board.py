@@ -1,0 +1,221 @@
+"""A board counts each identity once, follows edits and deletions, and knows what is usual."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.live.board import LOST_AFTER, Board, ms
+from app.live.figures import MINUTE, MinuteCounts, Window, percentile, usual
+from app.live.ring import Encoded, Ring
+from streams.records import (
+    Action,
+    AlertEvent,
+    AlertState,
+    Author,
+    Mention,
+    Opinion,
+    Pulse,
+    Score,
+    ScoredMention,
+    SourceStatus,
+)
+
+NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def opinion(label: str, labels: tuple[str, ...]) -> Opinion:
+    return Opinion(label=label, probabilities={name: float(name == label) for name in labels})
+
+
+def scored(native_id: str = "1", sentiment: str = "neutral", urgency: str = "low", **fields: Any) -> ScoredMention:
+    values: dict[str, Any] = {
+        "source_id": "s",
+        "source_kind": "file",
+        "native_id": native_id,
+        "revision": 1,
+        "received_at": NOW,
+        "published_at": NOW - timedelta(seconds=5),
+        "author": Author(id="a"),
+        "text": "text",
+        **fields,
+    }
+    if values.get("action", Action.PUBLISH) is not Action.PUBLISH:
+        values |= {"text": "", "published_at": None, "author": None}
+        return ScoredMention(mention=Mention(**values), score=None, scored_at=NOW)
+    score = Score(
+        sentiment=opinion(sentiment, ("negative", "neutral", "positive")),
+        urgency=opinion(urgency, ("low", "normal", "high", "critical")),
+        intent=opinion("other", ("other",)),
+        model_id="m",
+        model_revision="1",
+    )
+    return ScoredMention(mention=Mention(**values), score=score, scored_at=NOW)
+
+
+def board() -> Board:
+    made = Board(lambda _text, _queries: [])
+    made.tick(ms(NOW))
+    return made
+
+
+def test_a_repeat_counts_once() -> None:
+    b = board()
+    assert b.mention(scored(), ms(NOW))
+    assert not b.mention(scored(), ms(NOW))
+    assert b.figures(ms(NOW)).heard_today == 1
+    assert b.minutes.chart(ms(NOW))[-1].total == 1
+
+
+def test_an_edit_replaces_and_an_older_revision_changes_nothing() -> None:
+    b = board()
+    b.mention(scored(sentiment="negative", revision=2), ms(NOW))
+    assert b.mention(scored(sentiment="positive", revision=3, text="edited"), ms(NOW))
+    assert not b.mention(scored(sentiment="negative", revision=1), ms(NOW))
+    minute = b.minutes.chart(ms(NOW))[-1]
+    assert (minute.total, minute.negative) == (1, 0)
+    assert [item.text for item in b.chosen()] == ["edited"]
+    assert b.figures(ms(NOW)).stored_total == 1
+
+
+def test_a_deletion_takes_the_text_away_at_once_and_a_replayed_create_does_not_bring_it_back() -> None:
+    b = board()
+    b.mention(scored(urgency="critical"), ms(NOW))
+    assert b.mention(scored(revision=2, action=Action.DELETE), ms(NOW))
+    assert b.chosen() == []
+    assert b.figures(ms(NOW)).urgent == 0
+    changes = b.tick(ms(NOW))
+    assert changes.gone == {"file\x1f1"}
+    assert changes.items == {}
+    assert not b.mention(scored(revision=1), ms(NOW))
+    assert b.minutes.chart(ms(NOW))[-1].total == 1, "heard is heard: counts stay"
+
+
+def test_a_deletion_before_its_create_hides_it_too() -> None:
+    b = board()
+    b.mention(scored(revision=2, action=Action.DELETE), ms(NOW))
+    assert not b.mention(scored(revision=1), ms(NOW))
+    assert b.chosen() == []
+
+
+def test_an_author_withdrawn_takes_all_of_theirs() -> None:
+    b = board()
+    b.mention(scored("1"), ms(NOW))
+    b.mention(scored("2"), ms(NOW))
+    b.mention(scored("3", author=Author(id="b")), ms(NOW))
+    b.mention(scored("a", revision=9, action=Action.DELETE_AUTHOR), ms(NOW))
+    assert {item.id for item in b.chosen()} == {"file\x1f3"}
+
+
+def test_urgent_ones_leave_after_a_quarter_of_an_hour() -> None:
+    b = board()
+    b.mention(scored("1", urgency="high"), ms(NOW))
+    assert b.figures(ms(NOW)).urgent == 1
+    later = ms(NOW + timedelta(minutes=16))
+    b.tick(later)
+    assert b.figures(later).urgent == 0
+    assert b.figures(later).urgent_oldest is None
+
+
+def test_the_most_urgent_come_first() -> None:
+    b = board()
+    for number, urgency in enumerate(("low", "critical", "normal", "high")):
+        b.mention(scored(str(number), urgency=urgency), ms(NOW))
+    assert [item.urgency for item in b.chosen()] == ["critical", "high", "normal", "low"]
+
+
+def test_heard_today_starts_again_at_midnight_utc() -> None:
+    b = board()
+    b.mention(scored(), ms(NOW))
+    tomorrow = ms(NOW + timedelta(days=1))
+    b.tick(tomorrow)
+    assert b.figures(tomorrow).heard_today == 0
+    assert b.figures(tomorrow).stored_total == 1
+
+
+def pulse(sent_at: datetime, **fields: Any) -> Pulse:
+    return Pulse(source_id="s", source_kind="file", at=sent_at, sent_at=sent_at, status=SourceStatus.LIVE, **fields)
+
+
+def test_a_source_whose_pulses_stop_is_lost_and_the_slowest_partition_speaks() -> None:
+    b = board()
+    b.beat(pulse(NOW), 0)
+    b.beat(pulse(NOW + timedelta(seconds=30)), 1)
+    assert b.pulse == ms(NOW)
+    assert b.source_states(ms(NOW))[0].status == "live"
+    assert b.source_states(ms(NOW) + LOST_AFTER + 1)[0].status == "lost"
+
+
+def alert(seq: int, state: AlertState) -> AlertEvent:
+    return AlertEvent(
+        alert_id="a", seq=seq, rule_id="r", rule_name="R", rule_revision="1", team="main", realm="live", group={},
+        severity=1, state=state, at=NOW, started_at=NOW, value=1, threshold=1, count=1, reason="x",
+    )  # fmt: skip
+
+
+def test_alerts_follow_their_sequence_and_leave_ten_minutes_after_they_resolved() -> None:
+    b = board()
+    assert not b.alert(alert(0, AlertState.PENDING))
+    assert b.alert(alert(1, AlertState.FIRING))
+    assert b.alert(alert(2, AlertState.RESOLVED))
+    assert not b.alert(alert(1, AlertState.FIRING))
+    assert [line.state for line in b.open_alerts()] == ["resolved"]
+    b.tick(ms(NOW + timedelta(minutes=11)))
+    assert b.open_alerts() == []
+
+
+def test_usual_needs_history_and_leaves_the_last_minutes_out() -> None:
+    counts = MinuteCounts()
+    now = ms(NOW)
+    for back in range(20):
+        counts.put(now - back * MINUTE, 10, 5)
+    assert counts.usual(now) == (None, None)
+    counts = MinuteCounts()
+    for back in range(90):
+        counts.put(now - back * MINUTE, 1000 if back < 10 else 10, 2)
+    rate, share = counts.usual(now)
+    assert rate is not None
+    assert rate.middle == 10
+    assert share is not None
+    assert share.middle == pytest.approx(0.2)
+
+
+def test_small_numbers_give_no_share_and_no_percentile() -> None:
+    counts = MinuteCounts()
+    counts.add(ms(NOW), 4, 4)
+    assert counts.share(ms(NOW)) is None
+    counts.add(ms(NOW), 1, 0)
+    assert counts.share(ms(NOW)) == pytest.approx(0.8)
+    assert usual([1.0], 1) is None
+    assert percentile([], 0.95) is None
+    assert percentile([3, 1, 2], 0.95) == 3
+
+
+def test_a_window_forgets() -> None:
+    window = Window(1000)
+    window.add(0, 1)
+    window.add(900, 2)
+    assert window.values(1000) == [2]
+
+
+def test_a_ring_resumes_or_says_that_it_cannot() -> None:
+    ring = Ring(1)
+    for seq in range(2, 400):
+        ring.append(Encoded(seq - 1, seq, f"{seq}"))
+    assert ring.after(399) == ()
+    behind = ring.after(390)
+    assert behind is not None
+    assert [frame.seq for frame in behind] == list(range(391, 400))
+    assert ring.after(5) is None, "fell out of the ring"
+    assert ring.after(1000) is None, "from another life"
+
+
+def test_a_client_between_two_merged_frames_gets_the_one_that_covers_it() -> None:
+    ring = Ring(1)
+    ring.append(Encoded(1, 4, "a"))
+    ring.append(Encoded(4, 9, "b"))
+    middle = ring.after(6)
+    assert middle is not None
+    assert [frame.text for frame in middle] == ["b"]
