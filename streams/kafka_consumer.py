@@ -157,7 +157,7 @@ class KafkaConsumer:
         client = self._open_client()
         async with translated(f"asking for the end of {self._topic}"), asyncio.timeout(_LAG_PATIENCE):
             ends = await client.end_offsets(list(self._assigned.partitions))
-        return {tp.partition: end for tp, end in ends.items()}
+        return {tp.partition: max(end, self._seen_end(client, tp)) for tp, end in ends.items()}
 
     async def aclose(self) -> None:
         """Leave the group at once, so that others take over without waiting for a time-out."""
@@ -173,6 +173,10 @@ class KafkaConsumer:
             raise StreamError(f"this reader of {self._topic} is closed")
         return self._client
 
+    def _seen_end(self, client: AIOKafkaConsumer, tp: TopicPartition) -> int:
+        """Return the end that the last fetch told: it can't be less (Tansu counts its last batch as one item)."""
+        return int(client.highwater(tp) or 0) if tp in client.assignment() else 0
+
     def _taken(self, found: Mapping[TopicPartition, Sequence[Any]]) -> Sequence[Delivery]:
         deliveries: list[Delivery] = []
         now = time.monotonic()
@@ -182,10 +186,17 @@ class KafkaConsumer:
                 place = Position(tp.partition, record.offset)
                 deliveries.append(Delivery(place, (record.key or b"").decode(), record.value or b"", taken_at))
             if records:
+                self._check_reset(tp, records[0].offset)
                 self._next[tp.partition] = records[-1].offset + 1
                 age = (datetime.now(UTC) - deliveries[-1].appended_at).total_seconds()
                 self._since[tp.partition] = now - max(0.0, age)
         return deliveries
+
+    def _check_reset(self, tp: TopicPartition, first: int) -> None:
+        """Say when the broker no longer had our position, and began again at the oldest that it keeps."""
+        if first < self._next[tp.partition]:
+            _log.error("%s was cut or replaced before %d; reading all that is kept", tp, self._next[tp.partition])
+            self._committed[tp.partition] = first
 
     async def _commit(self, client: AIOKafkaConsumer, wanted: Mapping[int, int]) -> None:
         offsets = {TopicPartition(self._topic, partition): offset for partition, offset in wanted.items()}
@@ -227,9 +238,7 @@ class KafkaConsumer:
             return {}, {}
         numbers = frozenset(tp.partition for tp in partitions)
         wanted = {} if self._positions is None else await self._positions(numbers)
-        ends = await client.end_offsets(list(partitions))
-        oldest = await client.beginning_offsets(list(partitions))
-        beginning = oldest if self._start == "earliest" else ends
+        beginning: Mapping[TopicPartition, int] = {}
         places: dict[TopicPartition, int] = {}
         fresh: dict[int, int] = {}
         for tp in sorted(partitions):
@@ -237,11 +246,14 @@ class KafkaConsumer:
             if offset is None and self._group is not None:
                 offset = await client.committed(tp)
             if offset is None:
+                beginning = beginning or await self._beginning(client, partitions)
                 offset = fresh[tp.partition] = beginning[tp]
-            if not oldest[tp] <= offset <= ends[tp]:
-                _log.error(
-                    "%s: offset %d of %s is not there any more; reading all that is kept", self._group, offset, tp
-                )
-                offset = oldest[tp]
             places[tp] = offset
         return places, fresh
+
+    async def _beginning(
+        self, client: AIOKafkaConsumer, partitions: frozenset[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        asked = client.beginning_offsets if self._start == "earliest" else client.end_offsets
+        found: Mapping[TopicPartition, int] = await asked(list(partitions))
+        return found

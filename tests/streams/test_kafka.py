@@ -11,6 +11,20 @@ from tests.contracts.stream_contract import Reopen, StreamContract
 pytestmark = pytest.mark.kafka
 
 
+INSIDE = "its latest offset lies inside the last batch"
+TANSU_LACKS = {
+    "test_a_tail_from_latest_sees_only_what_comes_and_has_nothing_to_commit": INSIDE,
+    "test_a_group_that_began_at_latest_keeps_its_beginning": INSIDE,
+}
+
+
+@pytest.fixture(autouse=True)
+def _known_lacks(request: pytest.FixtureRequest, lane: Broker) -> None:
+    reason = TANSU_LACKS.get(getattr(request.node, "originalname", ""))
+    if lane.lane == "tansu" and reason:
+        request.applymarker(pytest.mark.xfail(reason=f"Tansu: {reason}", strict=True))
+
+
 @pytest.fixture(scope="module", params=LANES)
 def lane(request: pytest.FixtureRequest, brokers: Brokers) -> Broker:
     return brokers.lane(request.param)
