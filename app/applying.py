@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from app.configuration import Configuration
+from app.migrations import migrate
 from app.process import put_in_force, utc_now
 from app.settings import Settings
-from app.store import Store
-from app.store.migrate import migrate
+from app.store import TRANSIENT, Store
 
 
 def apply_configuration(settings: Settings, configuration: Configuration) -> tuple[int, bool]:
@@ -30,5 +30,5 @@ async def _apply(settings: Settings, configuration: Configuration) -> tuple[int,
             return revision, before is None or before[0] != revision
         finally:
             await store.aclose()
-    except Store.TRANSIENT as error:
+    except TRANSIENT as error:
         raise RuntimeError(str(error)) from error

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from alerts.notifiers import ReceiverSettings, load_notifier
 from alerts.rules import Rule
 from app.yaml_lines import ConfigurationError, Document, parse
-from streams.queries import Query, QuerySyntaxError, compile_queries
+from streams.queries import Query, compile_queries
+from streams.queries_syntax import QuerySyntaxError
 from streams.source import SourceSettings
 from streams.sources import load_source
 

@@ -18,17 +18,17 @@ _ORDER: Final[tuple[State, ...]] = ("ok", "starting", "failing")
 
 @dataclass
 class Health:
-    """The parts of one process. `monotonic` gives seconds; a part is a callable that says when it last went round."""
+    """The parts of one process, each a callable that says when it last went round. Times are seconds since 1970."""
 
-    monotonic: Callable[[], float]
+    clock: Callable[[], float]
     started: float = 0.0
     parts: dict[str, Callable[[], float | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.started = self.monotonic()
+        self.started = self.clock()
 
     def watch(self, name: str, last: Callable[[], float | None]) -> None:
-        """Add a part; `last` returns the monotonic time of its last round, or None before the first."""
+        """Add a part; `last` returns the time of its last round, or None before the first."""
         self.parts[name] = last
 
     def states(self) -> dict[str, State]:
@@ -36,7 +36,7 @@ class Health:
         return {name: self._state(last()) for name, last in self.parts.items()}
 
     def _state(self, last: float | None) -> State:
-        now = self.monotonic()
+        now = self.clock()
         if last is None:
             return "starting" if now - self.started < GRACE else "failing"
         return "ok" if now - last < STUCK else "failing"

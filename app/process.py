@@ -10,19 +10,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from app.configuration import Configuration, parse_configuration
 from app.health import Health
+from app.migrations import migrate
 from app.settings import Settings
-from app.store import Store
-from app.store.migrate import migrate
+from app.store import TRANSIENT, Store
 from app.yaml_lines import ConfigurationError
 from streams.embedded import EmbeddedStream
+from streams.embedded_retention import Retention
 from streams.kafka import KafkaStream
+from streams.kafka_cluster import KafkaSettings
 from streams.normal import normalise
 from streams.stream import Stream
 
@@ -66,7 +68,7 @@ class Desk:
                     _log.info("configuration_in_force", revision=found[0])
             except ConfigurationError as error:
                 _log.error("configuration_refused", faults=error.faults)
-            except Store.TRANSIENT as error:
+            except TRANSIENT as error:
                 _log.warning("store_unreachable", action="configuration stays as it is", error=str(error))
 
 
@@ -96,23 +98,29 @@ async def open_process(
         stream = await open_stream(settings)
         stack.push_async_callback(stream.aclose)
         revision = await put_in_force(store, configuration, clock())
-        yield Process(settings, stream, store, Desk(configuration, revision), Health(time.monotonic), clock)
+        yield Process(settings, stream, store, Desk(configuration, revision), Health(time.time), clock)
 
 
 async def open_stream(settings: Settings) -> Stream:
     """Return the log that the settings name."""
+    kept = timedelta(hours=settings.log_retention_hours)
     if settings.kafka:
         return await KafkaStream.open(
-            settings.kafka,
-            prefix=settings.kafka_prefix,
-            partitions=settings.kafka_partitions,
-            idempotent=settings.kafka_idempotence,
+            KafkaSettings(
+                bootstrap=settings.kafka,
+                prefix=settings.kafka_prefix,
+                partitions=settings.kafka_partitions,
+                idempotence=settings.kafka_idempotence,
+                retention=kept,
+                security_protocol=settings.kafka_security_protocol,
+                sasl_mechanism=settings.kafka_sasl_mechanism,
+                sasl_username=settings.kafka_username or None,
+                sasl_password=settings.kafka_password.get_secret_value() or None,
+                ssl_cafile=str(settings.kafka_ca) if settings.kafka_ca else None,
+            )
         )
-    return await EmbeddedStream.open(
-        settings.data / "log.db",
-        retention_age=settings.log_retention_hours * 3600,
-        retention_bytes=settings.log_retention_mb * 1024 * 1024,
-    )
+    retention = Retention(age=kept, size=settings.log_retention_mb * 1024 * 1024)
+    return await EmbeddedStream.open(settings.data / "log.db", retention)
 
 
 async def put_in_force(store: Store, configuration: Configuration, at: datetime) -> int:

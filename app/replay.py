@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.store import Store
 from app.supervision import exit_code, supervise
 from streams.records import REPLAY, SCORED, Pulse, ScoredMention, SourceStatus, encode
+from streams.source import SourceSettings
 from streams.sources.file import FileSettings
 from streams.stream import Item
 
@@ -67,7 +68,7 @@ def run_replay(settings: Settings, configuration: Configuration, recording: Reco
 def rehearsed(configuration: Configuration, recording: Recording) -> Configuration:
     """Return the configuration with the recording as its only source and nobody to wake but the console."""
     console = {receiver.id for receiver in configuration.receivers if receiver.kind == "console"}
-    sources = ()
+    sources: tuple[SourceSettings, ...] = ()
     if recording.file is not None:
         suffixes = recording.file.suffixes
         sources = (
@@ -125,7 +126,7 @@ async def play_store(process: Process, live: Settings, recording: Recording) -> 
         await _put(process, page, end, SourceStatus.FINISHED)
 
 
-async def _recorded(live: Settings, recording: Recording) -> AsyncIterator[ScoredMention]:
+async def _recorded(live: Settings, recording: Recording) -> AsyncGenerator[ScoredMention]:
     store = await Store.open(live.database, utc_now)
     try:
         if recording.span is not None:

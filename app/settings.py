@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     kafka_idempotence: bool = Field(default=True, description="idempotent producer; off for brokers without it")
     kafka_partitions: int = Field(default=6, ge=1, le=1000, description="partitions of topics that are created")
     kafka_prefix: str = Field(default="warroom.", pattern=r"^[a-zA-Z0-9._-]*$", description="prefix of topic names")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="how to talk to the brokers"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="how to log in at the brokers"
+    )
+    kafka_username: str = Field(default="", description="user at the brokers")
+    kafka_password: SecretStr = Field(default=SecretStr(""), description="password at the brokers")
+    kafka_ca: Path | None = Field(default=None, description="certificate authority of the brokers, a PEM file")
     database_url: SecretStr = Field(
         default=SecretStr(""),
         description="postgresql://user:password@host/name or sqlite:///path; empty: SQLite in data",
@@ -89,7 +98,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no IANA time zone; write for example Asia/Jerusalem") from error
         return value
 
-    @field_validator("access_token", "database_url")
+    @field_validator("access_token", "database_url", "kafka_password")
     @classmethod
     def _from_file(cls, value: SecretStr) -> SecretStr:
         text = value.get_secret_value()

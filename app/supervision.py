@@ -44,19 +44,20 @@ def run_process(settings: Settings, configuration: Configuration, roles: Sequenc
 
 def exit_code(process: Coroutine[Any, Any, None]) -> int:
     """Run a process to its end; say in one line why it could not go on, and return its exit code."""
+    code = 0
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(process)
     except* (PortTaken, ModelFilesDamaged, StreamError) as group:
         for error in _leaves(group):
             click.echo(f"War Room can't start: {error}", err=True)
-        return 1
+        code = 1
     except* Exception as group:  # noqa: BLE001  the end of the process: one line, then exit 1
         for error in _leaves(group):
             _log.error("stopped", error=f"{type(error).__name__}: {error}", exc_info=error)
             click.echo(f"War Room stopped: {type(error).__name__}: {error}", err=True)
-        return 1
-    return 0
+        code = 1
+    return code
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

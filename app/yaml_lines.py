@@ -82,7 +82,7 @@ def _value(node: yaml.Node, path: Path, document: Document, faults: list[str]) -
     if isinstance(node, yaml.SequenceNode):
         return [_value(child, (*path, index), document, faults) for index, child in enumerate(node.value)]
     try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         faults.append(document.fault(path, f"not readable: {error}; put it in quotes"))
         return None

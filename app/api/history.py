@@ -98,7 +98,7 @@ def history_routes(store: Store, access: Access) -> APIRouter:
         if (end - start).total_seconds() / 60 / step > MOST_STEPS:
             raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, "from, to: too many steps; take a longer step")
         span = Span(realm, start, end, query or "", source, step)
-        return [MinuteRow(start=row.start, counts=dict(row.counts)) for row in await store.rollups(span)]
+        return [MinuteRow(start=row.at, counts=dict(row.counts)) for row in await store.rollups(span)]
 
     _alert_routes(router, store)
     return router

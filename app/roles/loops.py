@@ -6,10 +6,11 @@ Owns how a loop is opened again after the log was away. Does not own the loop (`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from app.process import Process
-from app.store import Store
+from app.store import TRANSIENT, Store
+from streams.dead_letters import Stage
 from streams.pump import Handler, Progress, pump
 from streams.stream import Positions, Start
 
@@ -36,7 +37,7 @@ async def consume(  # noqa: PLR0913  one call a loop, all by name
     if stored and group is not None:
         positions = stored_positions(process.store, topic, group)
     progress = Progress()
-    process.health.watch(name, lambda: progress.last_loop_at)
+    process.health.watch(name, lambda: progress.last_loop_at.timestamp() if progress.last_loop_at else None)
     consumer = await process.stream.consumer(topic, group, start, positions)
     try:
         await pump(
@@ -49,14 +50,11 @@ async def consume(  # noqa: PLR0913  one call a loop, all by name
             most=most,
             wait=wait,
             clock=process.clock,
-            transient=(*Store.TRANSIENT, *transient),
+            transient=(*TRANSIENT, *transient),
             progress=progress,
         )
     finally:
         await consumer.aclose()
-
-
-Stage = Literal["source", "score", "store", "alert", "notify"]
 
 
 def stored_positions(store: Store, topic: str, group: str) -> Positions:

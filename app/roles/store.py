@@ -14,7 +14,8 @@ import structlog
 
 from app.process import Process
 from app.roles.loops import consume
-from app.store import Store
+from app.store import TRANSIENT
+from app.store.retention import Horizons
 from streams.metrics import LATENCY, STORED
 from streams.pump import Received, Rejected
 from streams.records import ALERTS, DEAD, SCORED, AlertEvent, DeadLetter, Pulse, ScoredMention
@@ -74,7 +75,8 @@ async def _retain(process: Process) -> None:
     """Forget old mentions once an hour, and at the start."""
     while True:
         try:
-            await process.store.retain(process.clock() - timedelta(days=process.settings.retention_days))
-        except Store.TRANSIENT as error:
+            oldest = process.clock() - timedelta(days=process.settings.retention_days)
+            await process.store.retain(Horizons(mentions=oldest, alerts=oldest, accepted=oldest, tombstones=oldest))
+        except TRANSIENT as error:
             _log.warning("retention_postponed", error=str(error))
         await asyncio.sleep(RETAIN_EVERY)

@@ -1,0 +1,114 @@
+"""Role alert: [scored] -> engine -> [alerts] -> outbox -> notifiers.
+
+Owns the wiring, and that the engine starts again under a changed configuration or when another process took over. Does
+not own rules, the engine or delivery (`alerts`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from alerts import outbox
+from alerts.notifiers import load_notifiers
+from alerts.outbox import Outbox
+from alerts.ports import StaleEngine
+from alerts.sender import Sender
+from alerts.worker import GROUP, EngineWorker
+from app.configuration import Configuration
+from app.process import Process
+from app.roles.loops import consume
+from app.store import TRANSIENT
+from streams.records import ALERTS, SCORED
+
+_log = structlog.get_logger("alert")
+
+
+async def run_alert(process: Process) -> None:
+    """Run the role until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_always(process, _evaluate))
+        tasks.create_task(_always(process, _notify))
+
+
+Part = Callable[[Process, Configuration], Coroutine[Any, Any, None]]
+
+
+async def _always(process: Process, part: Part) -> None:
+    """Run `part` under the configuration in force; anew when that changes or the engine's lead was lost."""
+    while True:
+        working = asyncio.create_task(part(process, process.desk.configuration))
+        changed = asyncio.create_task(process.desk.changed())
+        try:
+            await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            working.cancel()
+            ended = await asyncio.gather(working, return_exceptions=True)
+        if isinstance(ended[0], BaseException) and not isinstance(ended[0], asyncio.CancelledError):
+            _again_or_raise(ended[0])
+            await asyncio.sleep(1.0)
+
+
+def _again_or_raise(error: BaseException) -> None:
+    if isinstance(error, BaseExceptionGroup):
+        stale, rest = error.split(StaleEngine)
+        if rest is None and stale is not None:
+            _log.warning("lead_lost", action="standing by")
+            return
+    raise error
+
+
+async def _evaluate(process: Process, configuration: Configuration) -> None:
+    worker = EngineWorker(
+        process.stream,
+        process.store,
+        configuration.rules,
+        clock=process.clock,
+        lateness=timedelta(seconds=process.settings.lateness),
+    )
+    await worker.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                consume(
+                    process,
+                    name="alert engine",
+                    stage="alert",
+                    topic=SCORED,
+                    group=GROUP,
+                    handler=worker.handle,
+                    positions=worker.positions,
+                )
+            )
+            tasks.create_task(worker.watch())
+    finally:
+        await asyncio.shield(worker.finish())
+
+
+async def _notify(process: Process, configuration: Configuration) -> None:
+    wake = asyncio.Event()
+    receivers = {receiver.id: receiver for receiver in configuration.receivers}
+    notifiers = load_notifiers(configuration.receivers)
+    box = Outbox(process.store, receivers, wake, process.clock)
+    sender = Sender(process.store, notifiers, wake, transient=TRANSIENT, clock=process.clock)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                consume(
+                    process,
+                    name="alert outbox",
+                    stage="notify",
+                    topic=ALERTS,
+                    group=outbox.GROUP,
+                    handler=box.handle,
+                )
+            )
+            tasks.create_task(sender.run())
+    finally:
+        for notifier in notifiers.values():
+            await notifier.aclose()
