@@ -99,26 +99,26 @@ class Engine:
         return self.drain()
 
     def tick(self, now: datetime) -> None:
-        """Let observed time pass without any pulse, by at most 5 s a call: finds that ingest as a whole is gone."""
+        """Let observed time pass without any pulse, by at most 5 s a call; what follows from it waits for `advance`."""
         self._observe(moment(now))
-        self._advance_all()
+
+    def advance(self) -> None:
+        """Do what the state asks for: after a tick, or after a load. A second call does nothing."""
+        for realm in self.realms.values():
+            realm.clock.watch(self._observed)
+            self._advance(realm)
 
     def _observe(self, sent: int) -> None:
         if self._heard is not None:
             self._observed += min(max(sent - self._heard, 0), HOLE)
         self._heard = sent if self._heard is None else max(self._heard, sent)
 
-    def _advance_all(self) -> None:
-        for realm in self.realms.values():
-            realm.clock.watch(self._observed)
-            self._advance(realm)
-
     def _pulse(self, pulse: Pulse, partition: int) -> None:
         if self.sources is not None and pulse.source_id not in self.sources:
             return
         self._observe(moment(pulse.sent_at))
         self._realm(pulse.realm).clock.pulse(pulse, partition, self._observed)
-        self._advance_all()
+        self.advance()
 
     def _mention(self, scored: ScoredMention) -> None:
         mention = scored.mention

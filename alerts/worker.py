@@ -1,0 +1,211 @@
+"""EngineWorker: runs the engine behind [scored], one process at a time, and keeps its state.
+
+Owns leadership, the order of effects and the saving. Does not own the consume loop (`streams.pump` calls `handle`), nor
+what the rules mean (`alerts.engine`).
+
+Order: events are durable in [alerts] before the state that made them is saved. A crash between the two goes back to the
+saved state and its positions, and makes the same events again: readers know them by (alert_id, seq). The positions that
+count are those in memory, then those saved; what the group committed is never asked once there is a state. Wall-clock
+time enters in one place, `watch`, only while nothing arrives; such a tick is saved before its events are appended.
+
+    worker = EngineWorker(stream, store, rules)
+    await worker.start()                    # a standby waits here for its turn
+    consumer = await stream.consumer(SCORED, GROUP, positions=worker.positions)
+    # in one task group: pump(stream, consumer, worker.handle, ...) and worker.watch()
+    await worker.finish()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from alerts.engine import Engine, Step
+from alerts.ports import EngineLog, SavedEngine, StaleEngine
+from alerts.rules import Rule
+from streams import metrics
+from streams.pump import Received, Rejected
+from streams.records import ALERTS, AlertEvent, encode
+from streams.stream import Item, Stream, StreamError
+
+GROUP: Final = "engine"
+_logger = structlog.get_logger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class EngineWorker:
+    """The pump handler of role `alert`. `clock` is wall-clock time, for ticks alone; times are seconds.
+
+    `transient` are the database's errors after which trying again is right; `settings` go to `Engine`.
+    """
+
+    def __init__(  # noqa: PLR0913  the seams it stands between, and four figures with defaults
+        self,
+        stream: Stream,
+        log: EngineLog,
+        rules: Sequence[Rule],
+        *,
+        name: str = "engine",
+        save_every: float = 1.0,
+        tick_every: float = 5.0,
+        transient: tuple[type[Exception], ...] = (),
+        clock: Callable[[], datetime] = _now,
+        **settings: Any,
+    ) -> None:
+        self.engine = Engine(rules, **settings)
+        self._stream, self._log, self._name, self._clock = stream, log, name, clock
+        self._save_every, self._tick_every = save_every, tick_every
+        self._transient: tuple[type[Exception], ...] = (StreamError, OSError, TimeoutError, *transient)
+        self._next: dict[int, int] = {}
+        self._version = 0
+        self._unsent: list[AlertEvent] = []
+        self._rejected: list[Rejected] = []
+        self._turn = asyncio.Lock()
+        self._save_at = self._fed_at = time.monotonic()
+        self._stale: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Wait for leadership, then load the saved state; events of changed rules go out at once.
+
+        Raises UnreadableState for a damaged state.
+        """
+        self._stale = asyncio.get_running_loop().create_future()
+        while not await self._leads():  # noqa: ASYNC110  the lock is in a database, which tells nobody when it is free
+            await asyncio.sleep(1.0)
+        saved = await self._log.load_engine(self._name)
+        if saved is not None:
+            self._version, self._next = saved.version, dict(saved.positions)
+            self.engine.restore(saved.state)
+            self.engine.advance()
+        self._fed_at = time.monotonic()
+        async with self._turn:
+            self._take(self.engine.drain())
+            if self._unsent:
+                await self._publish()
+                await self._save()
+
+    async def _leads(self) -> bool:
+        try:
+            leads = await self._log.lead()
+        except self._transient as error:
+            _logger.warning("engine can't reach its database; trying again", error=str(error))
+            return False
+        if not leads:
+            _logger.debug("another process runs the engine; standing by", engine=self._name)
+        return leads
+
+    async def positions(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        """Return the next offset of each partition, for `Stream.consumer`; tells the engine which ones there are."""
+        self.engine.assign(partitions)
+        return {partition: offset for partition, offset in self._next.items() if partition in partitions}
+
+    async def handle(self, batch: Sequence[Received]) -> Sequence[Rejected]:
+        """Feed a batch, publish its events, save when it is time. A batch handled again, in whole or part, is safe."""
+        async with self._turn:
+            for received in batch:
+                self._feed(received)
+            self._take(self.engine.drain())
+            self._fed_at = time.monotonic()
+            await self._publish()
+            # The pump has yet to append what was rejected: a saved position beyond it could lose it.
+            if self._version == 0 or (time.monotonic() >= self._save_at and not self._rejected):
+                await self._save()
+            rejected, self._rejected = self._rejected, []
+        return rejected
+
+    def _feed(self, received: Received) -> None:
+        position = received.delivery.position
+        if position.offset < self._next.get(position.partition, 0):
+            return
+        self._next[position.partition] = position.offset + 1
+        try:
+            self.engine.feed(received.record, position.partition)
+        except (ValueError, TypeError) as error:
+            self._rejected.append(Rejected(received, str(error)))
+
+    def _take(self, step: Step) -> None:
+        self._unsent += step.events
+        for source, count in step.late.items():
+            metrics.LATE.labels(source=source).inc(count)
+
+    async def _publish(self) -> None:
+        """Append what is not in [alerts] yet; after an error the events stay and go first next time."""
+        if not self._unsent:
+            return
+        events = list(self._unsent)
+        await self._stream.append(ALERTS, [Item(event.key, encode(event)) for event in events])
+        del self._unsent[: len(events)]
+        for event in events:
+            metrics.ALERTS.labels(state=event.state.value).inc()
+            _logger.info(
+                "alert", alert=event.alert_id, rule=event.rule_id, realm=event.realm, state=event.state, seq=event.seq
+            )
+
+    async def _save(self) -> None:
+        """Save state and positions. Not more often than leaves 95 % of the time for other work."""
+        begun = time.monotonic()
+        saved = SavedEngine(self.engine.dump(), dict(self._next), self._version + 1)
+        try:
+            await self._log.save_engine(self._name, saved)
+        except StaleEngine as stale:
+            if await self._log.load_engine(self._name) != saved:
+                await self._stop(stale)
+        self._version = saved.version
+        self._save_at = time.monotonic() + max(self._save_every, 20 * (time.monotonic() - begun))
+
+    async def _stop(self, stale: StaleEngine) -> None:
+        """Make `watch` raise, and wait to be cancelled: returning would commit, raising would dead-letter the batch."""
+        if self._stale is None:
+            raise stale
+        if not self._stale.done():
+            self._stale.set_exception(stale)
+        await asyncio.get_running_loop().create_future()
+
+    async def watch(self) -> None:
+        """Stay leader, and let time pass while nothing arrives; runs beside the pump until cancelled.
+
+        Raises StaleEngine when another process took over: this one must stop and start again.
+        """
+        if self._stale is None:
+            raise RuntimeError("watch before start: call start first")
+        while True:
+            await asyncio.wait({self._stale}, timeout=self._tick_every)
+            if self._stale.done():
+                self._stale.result()
+            try:
+                if not await self._log.lead():
+                    raise StaleEngine(f"engine {self._name!r}: another process leads now; start this one again")
+                if time.monotonic() - self._fed_at >= self._tick_every:
+                    await self.tick()
+            except self._transient as error:
+                _logger.warning("engine can't reach its log or database; trying again", error=str(error))
+
+    async def tick(self) -> None:
+        """Let the engine see that nothing came: sources that all stopped are lost in the end.
+
+        The tick is no record of the log, so the state that has it is saved before the events that follow from it go
+        out: after a crash between the two, `start` makes them again.
+        """
+        async with self._turn:
+            if self._version == 0:
+                return
+            self.engine.tick(self._clock())
+            await self._save()
+            self.engine.advance()
+            self._take(self.engine.drain())
+            await self._publish()
+
+    async def finish(self) -> None:
+        """Publish and save what is left, at a graceful stop after the pump was cancelled."""
+        async with self._turn:
+            await self._publish()
+            if self._version or self._next:
+                await self._save()
