@@ -31,19 +31,17 @@ class Item:
     """One tokenised example."""
 
     ids: list[int]
-    label: int
-    lang: str
+    labels: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded ids and mask (count, tokens) and labels (count) of one task."""
+    """Padded ids and mask (count, tokens), and per task the labels (count); all from the corpus of that name."""
 
-    task: str
     name: str
     ids: Tensor
     mask: Tensor
-    labels: Tensor
+    labels: dict[str, Tensor]
 
 
 def tokenise(encoder: TextEncoder, examples: list[Example]) -> list[Item]:
@@ -55,18 +53,24 @@ def tokenise(encoder: TextEncoder, examples: list[Example]) -> list[Item]:
         except Unscorable:
             continue
     encoded = encoder.encode([text for text, _ in readable])
-    return [Item(ids, example.label, example.lang) for ids, (_, example) in zip(encoded, readable, strict=True)]
+    return [Item(ids, example.labels) for ids, (_, example) in zip(encoded, readable, strict=True)]
 
 
-def pad(items: list[Item], task: str, name: str) -> Batch:
-    """Return the items as one padded batch."""
+def padded(items: list[Item]) -> tuple[Tensor, Tensor]:
+    """Return ids and mask (count, longest) of the items."""
     longest = max(len(item.ids) for item in items)
     ids = torch.full((len(items), longest), PAD)
     mask = torch.zeros((len(items), longest), dtype=torch.long)
     for row, item in enumerate(items):
         ids[row, : len(item.ids)] = torch.tensor(item.ids)
         mask[row, : len(item.ids)] = 1
-    return Batch(task, name, ids, mask, torch.tensor([item.label for item in items]))
+    return ids, mask
+
+
+def batch_of(items: list[Item], name: str) -> Batch:
+    """Return the items of one corpus as one batch."""
+    labels = {task: torch.tensor([item.labels[task] for item in items]) for task in items[0].labels}
+    return Batch(name, *padded(items), labels)
 
 
 def endless(items: list[Item], size: int, chance: random.Random) -> Iterator[list[Item]]:
@@ -86,14 +90,15 @@ def mixed(corpora: list[Corpus], encoder: TextEncoder, size: int, seed: int) -> 
     streams = [endless(tokenise(encoder, corpus.train), size, chance) for corpus in used]
     while True:
         (at,) = chance.choices(range(len(used)), [corpus.share for corpus in used])
-        yield pad(next(streams[at]), used[at].task, used[at].name)
+        yield batch_of(next(streams[at]), used[at].name)
 
 
-def class_weights(corpus: Corpus, power: float) -> Tensor:
-    """Return a loss weight per class: inverse frequency to `power`, mean 1 over the examples, at most 5."""
-    counts = torch.zeros(len(TASKS[corpus.task]))
-    for example in corpus.train:
-        counts[example.label] += 1
-    weights = counts.clamp(min=1).pow(-power)
-    weights *= counts.sum() / (weights * counts).sum()
-    return weights.clamp(max=5.0)
+def class_weights(corpus: Corpus, power: float) -> dict[str, Tensor]:
+    """Return per task a loss weight per class: inverse frequency to `power`, mean 1 over the examples, at most 5."""
+    found = {}
+    for task in corpus.tasks:
+        labels = torch.tensor([example.labels[task] for example in corpus.train], dtype=torch.long)
+        counts = torch.bincount(labels, minlength=len(TASKS[task])).float()
+        weights = counts.clamp(min=1).pow(-power)
+        found[task] = (weights * counts.sum() / (weights * counts).sum()).clamp(max=5.0)
+    return found

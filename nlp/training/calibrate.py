@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nlp.training.batches import pad, tokenise
+from nlp.training.batches import padded, tokenise
 
 if TYPE_CHECKING:
     from nlp.network import Network
@@ -22,18 +22,20 @@ _SIZE: Final = 32
 _TEMPERATURES: Final = np.geomspace(0.25, 4.0, 161)
 
 
-def features(network: Network, encoder: TextEncoder, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pooled states (count, hidden) and labels (count) of the readable examples, in their order."""
+def features(
+    network: Network, encoder: TextEncoder, examples: list[Example]
+) -> tuple[torch.Tensor, list[dict[str, int]]]:
+    """Return pooled states (count, hidden) and labels (count dictionaries) of the readable examples, in their order."""
     items = tokenise(encoder, examples)
     order = sorted(range(len(items)), key=lambda at: len(items[at].ids))
     pooled = torch.empty(len(items), network.encoder.config.hidden_size)
     with torch.inference_mode():
         for start in range(0, len(order), _SIZE):
             rows = order[start : start + _SIZE]
-            batch = pad([items[at] for at in rows], "", "")
+            ids, mask = padded([items[at] for at in rows])
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                pooled[rows] = network.pooled(batch.ids, batch.mask)
-    return pooled, torch.tensor([item.label for item in items], dtype=torch.long)
+                pooled[rows] = network.pooled(ids, mask)
+    return pooled.clone(), [item.labels for item in items]
 
 
 def log_loss(logits: NDArray[np.float64], truth: NDArray[np.int64], temperature: float) -> float:

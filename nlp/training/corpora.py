@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY
+from nlp.scorer import LABELS, SENTIMENT
 
 OWN: Final = Path(__file__).parent / "data"
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
@@ -46,22 +45,26 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled text; `label` is an index into TASKS[task]."""
+    """One text with the labels that are known of it: task -> index into TASKS[task]."""
 
     text: str
-    label: int
+    labels: dict[str, int]
     lang: str
 
 
 @dataclass(slots=True)
 class Corpus:
-    """Examples of one task; `share` is its weight when batches are drawn."""
+    """Examples that are all labelled for the same tasks; `share` is its weight when batches are drawn."""
 
     name: str
-    task: str
     share: float
     train: list[Example] = field(default_factory=list)
     dev: list[Example] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its examples are labelled for."""
+        return tuple((self.train or self.dev)[0].labels) if self.train or self.dev else ()
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -74,7 +77,7 @@ def _examples(path: Path, task: str, lang: str, label: Callable[[list[str]], str
     """Return the rows whose label is one of the task's; `label` gives None for rows to leave out."""
     known = TASKS[task]
     found = ((row[0], label(row)) for row in _rows(path))
-    return [Example(text, known.index(name), lang) for text, name in found if name in known]
+    return [Example(text, {task: known.index(name)}, lang) for text, name in found if name in known]
 
 
 def _second(row: list[str]) -> str:
@@ -110,21 +113,20 @@ def sentiment_corpora(folder: Path) -> list[Corpus]:
     corpora = [
         Corpus(
             f"tweets-{lang}",
-            SENTIMENT,
             0.05,
             read(f"xlm_t/{lang}_train.tsv", lang),
             read(f"xlm_t/{lang}_val.tsv", lang),
         )
         for lang in _TWEET_LANGUAGES
     ]
-    english = Corpus("semeval", SENTIMENT, 0.36)
+    english = Corpus("semeval", 0.36)
     english.train = read("semeval2017_en/train.tsv", "en")
     english.dev = read("tweeteval_sentiment/val.tsv", "en")
-    hebrew = Corpus("hebrew", SENTIMENT, 0.13)
+    hebrew = Corpus("hebrew", 0.13)
     off_topic = LABELS[SENTIMENT].index("neutral")
-    hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.label != off_topic]
-    hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.label != off_topic]
-    persian = Corpus("persian", SENTIMENT, 0.14, *_persian(folder / "persian_deepsentipers"))
+    hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.labels[SENTIMENT] != off_topic]
+    hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.labels[SENTIMENT] != off_topic]
+    persian = Corpus("persian", 0.14, *_persian(folder / "persian_deepsentipers"))
     return [*corpora, english, hebrew, persian]
 
 
@@ -132,10 +134,10 @@ def auxiliary_corpora(folder: Path) -> list[Corpus]:
     """Return the sets whose labels are near urgency and intent without being them; each gets a head of its own."""
     yes_no = ("no", "yes")
     sets = [
-        Corpus("complaints", "complaint", 0.02),
-        Corpus("purchase", "intention", 0.01),
-        Corpus("disaster", "request", 0.02),
-        Corpus("crisis", "crisis", 0.03),
+        Corpus("complaints", 0.02),
+        Corpus("purchase", 0.01),
+        Corpus("disaster", 0.02),
+        Corpus("crisis", 0.03),
     ]
     sets[0].train = _examples(folder / "complaints_2019/all.tsv", "complaint", "en", lambda row: yes_no[row[1] == "1"])
     sets[1].train = _examples(folder / "purchase_intent/all.tsv", "intention", "en", _second)
@@ -149,26 +151,18 @@ def auxiliary_corpora(folder: Path) -> list[Corpus]:
 
 
 def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
-    """Return our own mentions, one corpus per language and task; whole scenarios are held out."""
-    corpora: dict[tuple[str, str], Corpus] = {}
+    """Return our own mentions, one corpus per language, labelled for all tasks; whole scenarios are held out."""
+    corpora: dict[str, Corpus] = {}
     for path in sorted(paths):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            for task in (SENTIMENT, URGENCY, INTENT):
-                key = (row["lang"], task)
-                corpus = corpora.setdefault(key, Corpus(f"own-{row['lang']}-{task}", task, 0.1))
-                example = Example(row["text"], LABELS[task].index(row[task]), row["lang"])
-                (corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train).append(example)
-    return [corpora[key] for key in sorted(corpora)]
+            labels = {task: known.index(row[task]) for task, known in LABELS.items()}
+            corpus = corpora.setdefault(row["lang"], Corpus(f"own-{row['lang']}", 0.1))
+            side = corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train
+            side.append(Example(row["text"], labels, row["lang"]))
+    return [corpora[lang] for lang in sorted(corpora)]
 
 
 def own_files() -> list[Path]:
     """Return the files of our own mentions."""
     return sorted(OWN.glob("mentions.*.jsonl"))
-
-
-def shuffled(examples: list[Example], seed: int) -> list[Example]:
-    """Return a shuffled copy."""
-    copy = list(examples)
-    random.Random(seed).shuffle(copy)
-    return copy

@@ -67,13 +67,13 @@ class Exported(nn.Module):  # type: ignore[misc, unused-ignore] # without the ex
 def calibrate(network: Network, encoder: TextEncoder, corpora: list[Corpus]) -> dict[str, float]:
     """Divide each head by its best temperature on the held-out texts and return the temperatures."""
     found = {}
+    pooled, known = features(network, encoder, [example for corpus in corpora for example in corpus.dev])
     for task in LABELS:
-        examples = [example for corpus in corpora if corpus.task == task for example in corpus.dev]
-        pooled, labels = features(network, encoder, examples)
+        rows = [at for at, labels in enumerate(known) if task in labels]
+        truth = np.array([known[at][task] for at in rows], dtype=np.int64)
         head = network.heads[task]
         with torch.no_grad():
-            logits = head(pooled).double().numpy()
-            found[task] = round(best_temperature(logits, labels.numpy()), 4)
+            found[task] = round(best_temperature(head(pooled[rows]).double().numpy(), truth), 4)
             head.weight /= found[task]
             head.bias /= found[task]
     return found

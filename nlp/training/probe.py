@@ -45,14 +45,14 @@ def fit_head(head: nn.Linear, pooled: Tensor, labels: Tensor, weights: Tensor) -
 
 
 def fit_heads(network: Network, encoder: TextEncoder, corpora: list[Corpus], tasks: tuple[str, ...]) -> None:
-    """Refit the heads of `tasks` on the training part of the corpora that have examples for them."""
+    """Refit the heads of `tasks` on the training part of the corpora that are labelled for any of them."""
+    examples = [example for corpus in corpora if set(tasks) & set(corpus.tasks) for example in corpus.train]
+    pooled, known = features(network, encoder, examples)
     for task in tasks:
-        examples = [example for corpus in corpora if corpus.task == task for example in corpus.train]
-        if not examples:
-            continue
-        pooled, labels = features(network, encoder, examples)
+        rows = [at for at, labels in enumerate(known) if task in labels]
+        labels = torch.tensor([known[at][task] for at in rows], dtype=torch.long)
         head = network.heads[task]
         counts = torch.bincount(labels, minlength=head.out_features).clamp(min=1).float()
         weights = counts.pow(-0.5) * len(labels) / counts.pow(0.5).sum()
-        loss = fit_head(head, pooled.clone(), labels, weights)
+        loss = fit_head(head, pooled[rows], labels, weights)
         print(f"{task}: {len(labels)} examples, loss {loss:.3f}", flush=True)

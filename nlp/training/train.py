@@ -30,6 +30,7 @@ from nlp.training.batches import Batch, class_weights, mixed
 from nlp.training.corpora import TASKS, Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
 
 _SAVE_EVERY: Final = 180.0
+_SMOOTHING: Final = 0.05
 _WARM_UP: Final = 100
 _REPORT_EVERY: Final = 50
 
@@ -117,7 +118,7 @@ class Trainer:
                 break
         save_checkpoint(self.network, self.plan.base, self.plan.out)
 
-    def _step(self, batch: Batch, weights: Tensor) -> None:
+    def _step(self, batch: Batch, weights: dict[str, Tensor]) -> None:
         done = min(1.0, self.elapsed / (self.plan.minutes * 60))
         floor = self.plan.last_rate / self.plan.rate
         scale = min(1.0, (self.steps + 1) / _WARM_UP) * (1.0 - (1.0 - floor) * done)
@@ -125,14 +126,17 @@ class Trainer:
             group["lr"] = group["full_rate"] * scale
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pooled = self.network.pooled(batch.ids, batch.mask)
-        logits = self.network.heads[batch.task](pooled)
-        loss = cross_entropy(logits, batch.labels, weight=weights, label_smoothing=0.05)
+        loss = torch.zeros(())
+        for task, labels in batch.labels.items():
+            logits = self.network.heads[task](pooled)
+            part = cross_entropy(logits, labels, weight=weights[task], label_smoothing=_SMOOTHING)
+            self._losses[task].append(part.item())
+            loss = loss + part
         loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.steps += 1
-        self._losses[batch.task].append(loss.item())
         if self.steps % _REPORT_EVERY == 0:
             self._report()
 

@@ -72,7 +72,7 @@ def _rule_map() -> str:
     return base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
 
 
-def _tokenizer(pieces: list[tuple[str, float]]) -> dict[str, Any]:
+def tokenizer_content(pieces: list[tuple[str, float]]) -> dict[str, Any]:
     """Return the content of `tokenizer.json` for these pieces; the first four are SPECIALS."""
     metaspace = {"type": "Metaspace", "replacement": _SPACE_MARK, "prepend_scheme": "always", "split": True}
     start, end = {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}
@@ -144,7 +144,7 @@ def write_trimmed(weights: BaseWeights, folder: Path) -> int:
     np.savez(folder / "words.npz", nibbles=blocks.nibbles, scales=blocks.scales)
     save_file(_encoder_state(weights, torch.from_numpy(blocks.dense())), folder / "model.safetensors")
     pieces = [(weights.pieces[i], round(weights.scores[i], 4)) for i in keep]
-    text = json.dumps(_tokenizer(pieces), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(tokenizer_content(pieces), ensure_ascii=False, separators=(",", ":"))
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     shape = weights.shape
     config = BertConfig(

@@ -1,0 +1,160 @@
+"""The export on a tiny network: the shipped format, its checks, and ONNX beside torch on the same texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlp.onnx_cpu import OnnxScorer
+from nlp.scorer import LABELS
+
+MISSES = "misses the tests of training and export: torch, transformers or onnx is not installed (extra gpu)"
+torch = pytest.importorskip("torch", reason=MISSES)
+transformers = pytest.importorskip("transformers", reason=MISSES)
+pytest.importorskip("onnx", reason=MISSES)
+pytest.importorskip("sentencepiece", reason=MISSES)
+from tokenizers import Tokenizer  # noqa: E402 - only where the extra is
+
+from nlp.network import PREFIX, from_base, load_checkpoint, save_checkpoint  # noqa: E402 - as above
+from nlp.tokens import TextEncoder  # noqa: E402 - as above
+from nlp.torch_gpu import TorchScorer  # noqa: E402 - as above
+from nlp.training import export  # noqa: E402 - as above
+from nlp.training.base_weights import Blocks  # noqa: E402 - as above
+from nlp.training.batches import class_weights, mixed  # noqa: E402 - as above
+from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as above
+from nlp.training.corpora import TASKS, Corpus, Example  # noqa: E402 - as above
+from nlp.training.probe import fit_heads  # noqa: E402 - as above
+from nlp.training.vocabulary import SPECIALS, readable, tokenizer_content  # noqa: E402 - as above
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+GOOD, BAD = "good day", "bad zoo"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base model with a 4-bit embedding, made into an untrained checkpoint."""
+    base = tmp_path_factory.mktemp("base")
+    pieces = [*SPECIALS, *(f"\u2581{c}" for c in LETTERS), *LETTERS, "\u2581", ":"]
+    content = tokenizer_content([(piece, -1.0 - at / 100) for at, piece in enumerate(pieces)])
+    (base / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    chance = np.random.default_rng(5)
+    nibbles = chance.integers(0, 16, (len(pieces), 2, 32), dtype=np.uint8)
+    blocks = Blocks(nibbles, chance.uniform(0.01, 0.05, (len(pieces), 2)).astype(np.float16))
+    np.savez(base / "words.npz", nibbles=blocks.nibbles, scales=blocks.scales)
+    config = transformers.BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=160,
+        pad_token_id=1,
+    )
+    config.save_pretrained(base)
+    torch.manual_seed(5)
+    encoder = transformers.BertModel(config, add_pooling_layer=False).state_dict()
+    encoder["embeddings.word_embeddings.weight"] = torch.from_numpy(blocks.dense())
+    export_file = {name: value.contiguous() for name, value in encoder.items() if "position_ids" not in name}
+    from safetensors.torch import save_file  # noqa: PLC0415 - only where the extra is
+
+    save_file(export_file, base / "model.safetensors")
+    network = from_base(base, TASKS)
+    for head in network.heads.values():
+        torch.nn.init.normal_(head.weight, std=1.0)
+    save_checkpoint(network, base, base / "checkpoint")
+    return base / "checkpoint"
+
+
+def corpora() -> list[Corpus]:
+    found = []
+    for task, labels in LABELS.items():
+        examples = [Example(f"{GOOD} {c}", {task: 0}, "en") for c in LETTERS]
+        examples += [Example(f"{BAD} {c}", {task: len(labels) - 1}, "en") for c in LETTERS]
+        found.append(Corpus(task, 1.0, examples[::2], examples[1::2]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def shipped_tiny(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shipped") / "tiny"
+    network = load_checkpoint(checkpoint, attention="eager")
+    export.write_model(network, checkpoint, folder)
+    export.describe(folder, dict.fromkeys(LABELS, 1.0), {})
+    return folder
+
+
+def test_onnx_and_torch_agree(checkpoint: Path, shipped_tiny: Path) -> None:
+    texts = ["a", "good day", "bad zoo so bad", "z" * 3000, "one two three four five six seven"]
+    ours, theirs = OnnxScorer(shipped_tiny, threads=1), TorchScorer(checkpoint, torch.device("cpu"))
+    for mine, other in zip(ours.score(texts), theirs.score(texts), strict=True):
+        for task in LABELS:
+            for label, value in getattr(mine, task).probabilities.items():
+                assert value == pytest.approx(getattr(other, task).probabilities[label], abs=0.03)
+    assert ours.model_revision != theirs.model_revision
+
+
+def test_parity_is_measured_on_the_written_file(checkpoint: Path, shipped_tiny: Path) -> None:
+    network = load_checkpoint(checkpoint, attention="eager")
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    gaps = export.parity(network, shipped_tiny, encoder, ["good day", "bad zoo"])
+    assert gaps.keys() == {*LABELS, "embedding"}
+    assert all(mean <= worst < 0.1 for mean, worst in gaps.values())
+
+
+def test_a_refitted_head_learns_and_is_calibrated(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint, attention="eager")
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    fit_heads(network, encoder, corpora(), tuple(LABELS))
+    for corpus in corpora():
+        pooled, known = features(network, encoder, corpus.dev)
+        predicted = network.heads[corpus.name](pooled).argmax(1).tolist()
+        assert predicted == [labels[corpus.name] for labels in known]
+    temperatures = export.calibrate(network, encoder, corpora())
+    assert temperatures.keys() == LABELS.keys()
+    assert all(0.25 <= value <= 4 for value in temperatures.values())
+
+
+def test_the_best_temperature_is_the_one_that_logits_were_multiplied_by() -> None:
+    chance = np.random.default_rng(3)
+    logits = chance.normal(size=(4000, 3)) * 2
+    honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (honest.cumsum(axis=1) > chance.random((4000, 1))).argmax(axis=1)
+    assert best_temperature(logits * 2, truth) == pytest.approx(2, rel=0.1)
+    assert best_temperature(logits[:0], truth[:0]) == 1
+
+
+def test_batches_carry_all_labels_of_one_corpus(checkpoint: Path) -> None:
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 16)
+    both = Corpus("both", 1.0, [Example(f"a {c}", {"urgency": 1, "intent": 2}, "en") for c in LETTERS])
+    stream = mixed([both, Corpus("empty", 1.0)], encoder, 8, seed=1)
+    sizes = []
+    for _ in range(4):
+        batch = next(stream)
+        sizes.append(len(batch.ids))
+        assert batch.name == "both"
+        assert batch.labels.keys() == {"urgency", "intent"}
+        assert batch.ids.shape == batch.mask.shape
+        assert (batch.ids[batch.mask == 0] == 1).all()
+    assert sum(sizes) == len(LETTERS)
+
+
+def test_rare_classes_weigh_more() -> None:
+    examples = [Example("a", {"urgency": 0}, "en")] * 9 + [Example("b", {"urgency": 3}, "en")]
+    weights = class_weights(Corpus("c", 1.0, examples), 0.5)["urgency"]
+    assert weights[3] > weights[0]
+    assert float((weights[0] * 9 + weights[3]) / 10) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("piece", ["\u2581hello", "שלום", "می\u200cخواهم", "پژو", "é", "ñ", "😀", "7", "٣", "…"])
+def test_the_vocabulary_keeps_our_scripts(piece: str) -> None:
+    assert readable(piece)
+
+
+@pytest.mark.parametrize("piece", ["漢", "привет", "नमस्ते", "한", "aб"])
+def test_the_vocabulary_drops_other_scripts(piece: str) -> None:
+    assert not readable(piece)
