@@ -37,7 +37,7 @@ export function alertLines(alerts: readonly WallAlert[], now: number): AlertLine
       state: alert.state,
       says: says(alert),
       age: ago(now - (alert.state === 'firing' || alert.state === 'acknowledged' ? alert.started : alert.changed)),
-      reason: [visible(alert.reason), alert.count > 0 ? things(alert.count, 'mention') : ''].filter(Boolean).join(' · '),
+      reason: [alert.count > 0 ? things(alert.count, 'mention') : '', visible(alert.reason)].filter(Boolean).join(' · '),
       realm: alert.realm === 'live' ? '' : alert.realm.toUpperCase(),
       tone: tone(alert),
     }));

@@ -7,7 +7,8 @@
 import type { Minute, Usual } from './protocol';
 import { MINUTE } from './state';
 
-export const SPAN = 60;
+/** Whole minutes that a snapshot holds: an hour less the running one. */
+export const SPAN = 59;
 /** Minutes that a share is taken over: of one minute's few mentions it would be noise. */
 export const SHARE_MINUTES = 5;
 /** Fewer mentions than this in those minutes have no share. */
@@ -24,11 +25,9 @@ export interface Hour {
   readonly top: number;
   /** When the run of minutes above what is expected began that lasts until now, ms; null if none. */
   readonly onset: number | null;
-  /** The last share drawn; null where too few mentions were heard. */
-  readonly share: number | null;
 }
 
-/** Return the lines of the 60 whole minutes before `now` (ms, server clock). Minutes that are missing had no mention. */
+/** Return the lines of the SPAN whole minutes before `now` (ms, server clock). Minutes that are missing had no mention. */
 export function hour(minutes: readonly Minute[], usual: Usual | null, now: number): Hour {
   const end = Math.floor(now / MINUTE) * MINUTE;
   const known = new Map(minutes.map((minute) => [minute.at, minute]));
@@ -42,7 +41,6 @@ export function hour(minutes: readonly Minute[], usual: Usual | null, now: numbe
     lines: [starts.map((at) => at / 1000), flat(usual?.high), flat(usual?.low), totals, hot, shares],
     top: roundUp(Math.max(4, ...totals, usual?.high ?? 0)),
     onset: onset(starts, above),
-    share: shares.at(-1) ?? null,
   };
 }
 
@@ -72,9 +70,9 @@ function onset(starts: readonly number[], above: readonly boolean[]): number | n
   return run >= BURST_MINUTES ? first : null;
 }
 
-/** The next of 1, 2, 2.5, 4, 5, 6, 8 times a power of ten above `value`, so that the label is a round number. */
+/** The next of 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8 times a power of ten above `value`, so that the label is a round number. */
 function roundUp(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 2, 2.5, 4, 5, 6, 8, 10].find((factor) => factor * power >= value) ?? 10;
+  const step = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].find((factor) => factor * power >= value) ?? 10;
   return Math.ceil(step * power);
 }

@@ -7,7 +7,7 @@ import { MediaQuery } from 'svelte/reactivity';
 import { innerHeight, innerWidth } from 'svelte/reactivity/window';
 
 /** Height of a card with its gap, rem. */
-export const CARD = 13.6;
+export const CARD = 14.1;
 /** What all but the mentions needs at least, rem: marks, header, tiles, a chart that can be read, the bottom line. */
 const REST = 54;
 const MOST = 4;

@@ -21,6 +21,7 @@ export interface Ledger {
   readonly losses: readonly string[];
   /** What needs a look but is no loss. */
   readonly notes: readonly string[];
+  /** Whether the rest is complete; empty while a source is not heard, for nobody knows then. */
   readonly rest: string;
 }
 
@@ -36,7 +37,7 @@ export function chips(sources: readonly WallSource[], now: number): Chip[] {
       id: source.id,
       name: source.id.length > NAME ? `${source.id.slice(0, NAME - 1)}…` : source.id,
       word: source.status === 'live' ? '' : MISSING.has(source.status) ? source.status.toUpperCase() : source.status,
-      age: source.last === null ? 'nothing yet' : ago(now - source.last),
+      age: source.last === null ? (MISSING.has(source.status) ? '' : 'nothing yet') : ago(now - source.last),
       tone: source.status === 'live' ? 'good' : MISSING.has(source.status) ? 'bad' : 'plain',
     }));
 }
@@ -46,8 +47,9 @@ export function fitting(all: readonly Chip[], room: number): { shown: readonly C
   let used = 0;
   let fit = 0;
   for (const chip of all) {
-    used += chip.name.length + chip.word.length + chip.age.length + 6;
-    if (fit > 0 && used > room - (fit + 1 < all.length ? 8 : 0)) break;
+    // Capitals are wider; the dot, the spaces and the gap are worth six.
+    used += chip.name.length + 1.3 * chip.word.length + chip.age.length + 6;
+    if (fit > 0 && used > room - (fit + 1 < all.length ? 5 : 0)) break;
     fit += 1;
   }
   return { shown: all.slice(0, fit), more: all.length - fit };
@@ -59,10 +61,10 @@ export function ledger(figures: Figures, sources: readonly WallSource[]): Ledger
   const missing = sources.filter((source) => MISSING.has(source.status)).length;
   const gaps = sum('gaps');
   const losses = gaps > 0 ? [things(gaps, 'gap')] : [];
-  if (missing > 0) losses.push(`${things(missing, 'source')} not heard`);
+  if (missing > 0) losses.push(`${missing} not heard`);
   const notes: string[] = [];
   if (sum('dead') > 0) notes.push(`${count(sum('dead'))} dead`);
   if (sum('late') > 0) notes.push(`${count(sum('late'))} late`);
-  const rest = sources.length === 0 ? 'no source yet' : losses.length > 0 ? 'rest complete' : 'complete';
+  const rest = sources.length === 0 ? 'no source yet' : missing > 0 ? '' : gaps > 0 ? 'rest complete' : 'complete';
   return { heard: `${count(figures.heard_today)} heard today`, losses, notes, rest };
 }

@@ -18,6 +18,7 @@ export interface Tile {
 
 /** Return the tiles at `now` (ms, server clock). No figure without meaning: where history is short, the note says so. */
 export function tiles(figures: Figures, alerts: readonly WallAlert[], now: number): Tile[] {
+  const slow = (figures.delay_p95 ?? 0) > SLOW;
   return [
     {
       label: 'Mentions / min',
@@ -29,8 +30,8 @@ export function tiles(figures: Figures, alerts: readonly WallAlert[], now: numbe
     {
       label: 'Receipt to wall, p95',
       value: figures.delay_p95 === null ? '–' : seconds(figures.delay_p95),
-      note: `${count(figures.heard_today)} heard today`,
-      tone: (figures.delay_p95 ?? 0) > SLOW ? 'warning' : 'plain',
+      note: `${slow ? 'slow · ' : ''}${count(figures.heard_today)} heard today`,
+      tone: slow ? 'warning' : 'plain',
     },
   ];
 }

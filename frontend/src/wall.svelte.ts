@@ -35,6 +35,7 @@ export class Wall {
   #ticker: ReturnType<typeof setInterval> | undefined;
   #reload: ReturnType<typeof setTimeout> | undefined;
   #ticks = 0;
+  #turn = 0;
   #hour: (ms: number) => number = () => -1;
 
   constructor(screen: Screen) {
@@ -94,7 +95,9 @@ export class Wall {
     const now = this.#clock.now(at) ?? Date.now();
     this.age = age(this.#proof, now);
     this.word = freshness(this.#proof, now);
-    if (this.state) this.choice = choose(this.choice, this.state.items, this.places, now, at);
+    // A stale wall does not take turns, or it would look alive; what is deleted still leaves it.
+    if (this.word !== 'stale') this.#turn = at;
+    if (this.state) this.choice = choose(this.choice, this.state.items, this.places, now, this.#turn);
   }
 
   #tick(): void {
