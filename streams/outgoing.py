@@ -60,10 +60,10 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
 class _Transport(httpx.AsyncHTTPTransport):
     """httpx's transport over a guarded network. `_pool` is the seam: httpx offers no public one for a backend."""
 
-    def __init__(self, rules: Guard) -> None:
-        super().__init__(trust_env=False)
+    def __init__(self, rules: Guard, context: ssl.SSLContext) -> None:
+        super().__init__(verify=context, trust_env=False)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl.create_default_context(), network_backend=_GuardedNetwork(rules), keepalive_expiry=30.0
+            ssl_context=context, network_backend=_GuardedNetwork(rules), keepalive_expiry=30.0
         )
 
 
@@ -72,8 +72,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, rules: Guard, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._asked = _Transport(rules)
-        self._elsewhere = _Transport(Guard(resolve=rules.resolve))
+        context = httpx.create_ssl_context(trust_env=False)
+        self._asked = _Transport(rules, context)
+        self._elsewhere = _Transport(Guard(resolve=rules.resolve), context)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the response's body is plain (decompressed) and at most `max_bytes` long."""
