@@ -72,7 +72,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, rules: Guard, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        context = httpx.create_ssl_context(trust_env=False)
+        context = httpx.create_ssl_context()  # honours SSL_CERT_FILE: an operator may have an own CA
         self._asked = _Transport(rules, context)
         self._elsewhere = _Transport(Guard(resolve=rules.resolve), context)
 

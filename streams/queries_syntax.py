@@ -77,14 +77,14 @@ class Any:
 Node = Words | Field | Not | All | Any
 
 _GERSHAYIM: Final = r'(?<=[א-ת])"(?=[א-ת])'
-_TOKEN: Final = re.compile(
-    rf"""\s*(?:(?P<sign>[()])
-    |(?P<field>[A-Za-z_]+:)(?=[^\s/])
-    |["“”](?P<phrase>(?:[^"“”]|{_GERSHAYIM})*)["“”]
+_VALUE_FORMS: Final = rf"""
+    ["“”](?P<phrase>(?:[^"“”]|{_GERSHAYIM})*)["“”]
     |(?P<open>["“”])
-    |(?P<word>(?:[^\s()"“”]|{_GERSHAYIM})+))""",
-    re.VERBOSE,
-)
+    |(?P<word>(?:[^\s()"“”]|{_GERSHAYIM})+)"""
+_TOKEN: Final = re.compile(rf"\s*(?:(?P<sign>[()])|(?P<field>[A-Za-z_]+:)(?=[^\s/])|{_VALUE_FORMS})", re.VERBOSE)
+_VALUE: Final = re.compile(rf"(?:(?P<sign>[()])|{_VALUE_FORMS})", re.VERBOSE)
+"""What follows a field: a colon in it, as in author:did:plc:abc, begins no field."""
+
 _LANG: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _LONGEST_FOUND: Final = 40
 
@@ -115,8 +115,8 @@ def parse_query(text: str) -> Node:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    at = 0
-    while match := _TOKEN.match(text, at):
+    at, kind = 0, ""
+    while match := (_VALUE if kind == "field" else _TOKEN).match(text, at):
         kind = match.lastgroup or ""
         value = match.group(kind)
         column = match.start(kind) + 1 - (kind == "phrase")
