@@ -15,6 +15,7 @@ INSIDE = "its latest offset lies inside the last batch"
 TANSU_LACKS = {
     "test_a_tail_from_latest_sees_only_what_comes_and_has_nothing_to_commit": INSIDE,
     "test_a_group_that_began_at_latest_keeps_its_beginning": INSIDE,
+    "test_a_position_beyond_the_end_reads_all_that_is_kept": "it answers a fetch beyond the end with nothing",
 }
 
 

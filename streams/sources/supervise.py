@@ -1,0 +1,272 @@
+"""Runs one source for ever: listen, choose, append, and only then remember the cursor.
+
+Owns the order that loses nothing (the append is durable before the cursor moves), micro-batches, pulses, back-off and
+the source's ledger. Does not own protocols (each source), matching (`match`) or tables (`IngestLog`).
+
+A batch is flushed at once on a quiet stream; on a busy one at most every 50 ms, so that many arrivals share an fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from streams import metrics
+from streams.backoff import Backoff
+from streams.dead_letters import dead_item
+from streams.pump import PASSING, Progress, utc_now
+from streams.records import DEAD, MENTIONS, encode
+from streams.source import Arrival, IngestLog, Source, SourceRefused, SourceSettings, SourceUnreachable
+from streams.sources.supervise_choice import Chooser, Chosen, Match, wanted_keys
+from streams.sources.supervise_standing import Standing
+from streams.stream import Item, Stream
+
+T = TypeVar("T")
+MOST: Final = 500
+"""Mentions in a batch, save that one arrival is never split."""
+
+LINGER: Final = 0.05
+PULSE_EVERY: Final = 1.0
+REFUSED_AGAIN: Final = 3600.0
+_STEADY: Final = 30.0
+_WAITING: Final = 256
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Why a session ended; no error at the end of a file."""
+
+    error: SourceUnreachable | SourceRefused | None
+
+
+async def supervise(  # noqa: PLR0913  every name is one decision of the wiring; the optional ones are keywords
+    source: Source,
+    settings: SourceSettings,
+    stream: Stream,
+    log: IngestLog,
+    match: Match,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    transient: tuple[type[Exception], ...] = (),
+    progress: Progress | None = None,
+    backoff: Backoff | None = None,
+) -> None:
+    """Run until cancelled, or until the source has come to its end (a file).
+
+    Errors of the stream and of the database that may pass (StreamError, OSError, `transient`) are waited for; other
+    errors of theirs, and damage, are raised. Errors of the source never are: they are its status.
+    """
+    run = _Run(source, settings, stream, log, Chooser(match), clock, (*PASSING, *transient), progress or Progress())
+    await run.until_the_end(backoff or Backoff(0.25, 30.0))
+
+
+@dataclass(slots=True)
+class _Run:
+    source: Source
+    settings: SourceSettings
+    stream: Stream
+    log: IngestLog
+    chooser: Chooser
+    clock: Callable[[], datetime]
+    passing: tuple[type[Exception], ...]
+    progress: Progress
+    standing: Standing = field(init=False)
+    retry: Backoff = field(default_factory=lambda: Backoff(0.1, 10.0))
+    cursor: str | None = None
+    flushed: float = 0.0
+    pulsed: float = 0.0
+    sessions: int = 0
+    moved: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.settings.id
+
+    def tick(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def until_the_end(self, backoff: Backoff) -> None:
+        self.flushed = self.pulsed = self.tick()
+        self.cursor, tally = await self._again(lambda: self.log.load_cursor(self.id))
+        resumed = self.cursor is not None
+        self.standing = Standing(self.settings, self.settings.kind, resumed=resumed, now=self.clock(), tick=self.tick())
+        self.standing.tally = tally
+        while True:
+            began, self.moved = self.tick(), False
+            error = await self._session()
+            if error is None:
+                self.standing.finished()
+                await self._flush((), pulse=True)
+                return
+            if self.moved or self.tick() - began >= _STEADY:
+                backoff.reset()
+            self.standing.failed(str(error))
+            delay = REFUSED_AGAIN if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)
+            _log.warning("source %s: again in %.1f s: %s", self.id, delay, error)
+            await self._flush((), pulse=True)
+            await self._rest(delay)
+
+    async def _session(self) -> SourceUnreachable | SourceRefused | None:
+        """Listen once, until the source ends or breaks off; return why."""
+        self.sessions += 1
+        waiting: asyncio.Queue[Arrival | _End] = asyncio.Queue(_WAITING)
+        reader = asyncio.create_task(self._listen(waiting), name=f"source {self.id}")
+        fresh = self.sessions > 1
+        try:
+            while True:
+                arrivals, end = await self._gather(waiting)
+                self.progress.last_loop_at = self.clock()
+                if arrivals:
+                    self._arrived(arrivals, reconnected=fresh and not any(one.reconnected for one in arrivals))
+                    fresh = False
+                stalled = self.standing.silent(self.tick())
+                await self._flush(arrivals, pulse=stalled)
+                if end is not None:
+                    return end.error
+        finally:
+            reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await reader
+
+    async def _listen(self, waiting: asyncio.Queue[Arrival | _End]) -> None:
+        error: SourceUnreachable | SourceRefused | None = None
+        arrivals = self.source.listen(self.cursor)
+        try:
+            async for arrival in arrivals:
+                await waiting.put(arrival)
+        except (SourceUnreachable, SourceRefused) as said:
+            error = said
+        except Exception as fault:  # noqa: BLE001  a process boundary: a source is a plug-in, its faults are its status
+            _log.exception("source %s failed", self.id)
+            error = SourceUnreachable(f"{type(fault).__name__}: {fault}")
+        finally:
+            await _close(arrivals)
+        await waiting.put(_End(error))
+
+    async def _gather(self, waiting: asyncio.Queue[Arrival | _End]) -> tuple[Sequence[Arrival], _End | None]:
+        """Return what came until the batch is full or due; nothing when it is time for a pulse."""
+        arrivals: list[Arrival] = []
+        count = 0
+        until = max(self.pulsed + PULSE_EVERY, self.tick())
+        while count < MOST:
+            one = await self._next(waiting, until)
+            if one is None or isinstance(one, _End):
+                return arrivals, one
+            arrivals.append(one)
+            count += len(one.mentions) + len(one.dead)
+            until = self.flushed + LINGER
+        return arrivals, None
+
+    async def _next(self, waiting: asyncio.Queue[Arrival | _End], until: float) -> Arrival | _End | None:
+        with suppress(asyncio.QueueEmpty):
+            return waiting.get_nowait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                return await waiting.get()
+        return None
+
+    def _arrived(self, arrivals: Sequence[Arrival], *, reconnected: bool) -> None:
+        now, standing, tally = self.clock(), self.standing, self.standing.tally
+        standing.arrived(arrivals, now, self.tick())
+        received = sum(len(one.mentions) + len(one.dead) for one in arrivals)
+        gaps = sum(bool(one.gap) for one in arrivals)
+        reconnects = sum(one.reconnected for one in arrivals) + reconnected
+        standing.tally = tally.model_copy(
+            update={
+                "received": tally.received + received,
+                "gaps": tally.gaps + gaps,
+                "reconnects": tally.reconnects + reconnects,
+            }
+        )
+        for one in arrivals:
+            if one.gap:
+                _log.warning("source %s: mentions may have been lost: %s", self.id, one.gap)
+        self.moved = self.moved or received > 0
+        metrics.SOURCE_AGE.labels(self.id).set(now.timestamp())
+        metrics.RECEIVED.labels(self.id).inc(received)
+        metrics.GAPS.labels(self.id).inc(gaps)
+        metrics.RECONNECTS.labels(self.id).inc(reconnects)
+
+    async def _flush(self, arrivals: Sequence[Arrival], *, pulse: bool) -> None:
+        """Append what was chosen, then save, then tell who waits. Each step is tried until it holds."""
+        chosen = await self._chosen(arrivals)
+        pulse = pulse or self.tick() - self.pulsed >= PULSE_EVERY
+        self.cursor = next((one.cursor for one in reversed(arrivals) if one.cursor is not None), self.cursor)
+        if chosen.dead:
+            await self._again(lambda: self.stream.append(DEAD, [dead_item(letter) for letter in chosen.dead]))
+        items = chosen.items
+        if pulse:
+            sign = self.standing.pulse(self.clock())
+            items = [*items, Item(self.id, encode(sign), everywhere=True)]
+            self.pulsed = self.tick()
+        if items:
+            await self._again(lambda: self.stream.append(MENTIONS, items))
+        waits = any(one.settled or one.gap for one in arrivals)
+        if items or chosen.dead or waits:  # a second of pure noise may be read again after a kill
+            await self._save(chosen)
+        for one in arrivals:
+            if one.settled is not None:
+                one.settled()
+        metrics.MATCHED.labels(self.id).inc(len(chosen.accepted))
+        metrics.DUPLICATED.labels(self.id).inc(chosen.duplicated)
+        metrics.DEAD.labels(self.id).inc(len(chosen.dead))
+        self.flushed = self.tick()
+
+    async def _chosen(self, arrivals: Sequence[Arrival]) -> Chosen:
+        mentions = [mention for one in arrivals for mention in one.mentions]
+        chosen = Chosen()
+        if mentions:
+            keys = wanted_keys(mentions)
+            known = await self._again(lambda: self.log.known(keys))
+            chosen = self.chooser.choose(mentions, known, self.clock())
+        chosen.dead = [letter for one in arrivals for letter in one.dead] + chosen.dead
+        standing, tally = self.standing, self.standing.tally
+        standing.last_mention_at = chosen.last_received_at or standing.last_mention_at
+        standing.tally = tally.model_copy(
+            update={
+                "matched": tally.matched + len(chosen.accepted),
+                "duplicated": tally.duplicated + chosen.duplicated,
+                "dead": tally.dead + len(chosen.dead),
+            }
+        )
+        return chosen
+
+    async def _save(self, chosen: Chosen) -> None:
+        cursor, tally = self.cursor, self.standing.tally
+        await self._again(lambda: self.log.save(self.id, cursor, chosen.accepted, tally))
+        self.progress.last_commit_at = self.clock()
+
+    async def _rest(self, delay: float) -> None:
+        """Wait, with a pulse each second."""
+        until = self.tick() + delay
+        while (left := until - self.tick()) > 0:
+            await asyncio.sleep(min(left, PULSE_EVERY))
+            self.progress.last_loop_at = self.clock()
+            await self._flush((), pulse=False)
+
+    async def _again(self, action: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                result = await action()
+            except self.passing as error:
+                delay = self.retry.next()
+                self.progress.trouble = f"{type(error).__name__}: {error}"[:500]
+                _log.warning("source %s: the batch waits %.1f s: %s", self.id, delay, self.progress.trouble)
+                await asyncio.sleep(delay)
+            else:
+                self.retry.reset()
+                self.progress.trouble = ""
+                return result
+
+
+async def _close(arrivals: AsyncIterator[Arrival]) -> None:
+    """Let a generator free its connection now, not when it is collected."""
+    aclose = getattr(arrivals, "aclose", None)
+    if aclose is not None:
+        await aclose()

@@ -1,0 +1,118 @@
+"""Which mentions of a source enter the log: new ones that a query matches, and what changes known ones.
+
+Owns the decision, a pure function of the mentions, what is known and the queries. Does not own where knowledge is kept
+(`streams.source.IngestLog`) nor appending (`streams.sources.supervise`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from streams.records import Action, DeadLetter, Mention, encode
+from streams.source import Accepted
+from streams.sources.letters import letter
+from streams.stream import Item
+
+Match = Callable[[Mention], tuple[str, ...]]
+"""Returns the ids of the queries that a mention matches."""
+
+WITHDRAWN: Final = 100_000
+"""How many deletions of posts that never matched are remembered, so that a create that comes after one stays out."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Chosen:
+    """What goes into the log, what to remember of it, and what became of the rest (noise is not counted)."""
+
+    items: list[Item] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    duplicated: int = 0
+    last_received_at: datetime | None = None
+
+
+def author_key(source_kind: str, author_id: str) -> str:
+    """Return the key under which all posts of an author are remembered; no post's own key equals it."""
+    return f"{source_kind}\x1fauthor\x1f{author_id}"
+
+
+def wanted_keys(mentions: Sequence[Mention]) -> list[str]:
+    """Return the keys whose known revisions `Chooser.choose` needs."""
+    keys = {mention.key for mention in mentions}
+    keys |= {_author_key(mention) for mention in mentions if mention.action is Action.DELETE_AUTHOR}
+    return sorted(keys)
+
+
+class Chooser:
+    """Decides for one source; remembers recent deletions of what is not known."""
+
+    def __init__(self, match: Match) -> None:
+        self._match = match
+        self._withdrawn: OrderedDict[str, int] = OrderedDict()
+
+    def choose(self, mentions: Sequence[Mention], known: Mapping[str, int], now: datetime) -> Chosen:
+        """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it."""
+        chosen = Chosen()
+        revisions = dict(known)
+        for mention in mentions:
+            if mention.revision <= revisions.get(mention.key, -1):
+                chosen.duplicated += 1
+                continue
+            try:
+                kept = self._kept(mention, revisions)
+                item = None if kept is None else Item(kept.key, encode(kept))
+            except Exception as error:  # noqa: BLE001  a process boundary: what one text raises stays its own fault
+                _log.exception("a mention of source %s could not be taken", mention.source_id)
+                chosen.dead.append(_letter(mention, error, now))
+                continue
+            if kept is None or item is None:
+                continue
+            accepted = Accepted(mention.key, _author_key(mention), mention.revision)
+            revisions[accepted.key] = accepted.revision
+            if accepted.author_key:
+                revisions[accepted.author_key] = max(accepted.revision, revisions.get(accepted.author_key, -1))
+            chosen.items.append(item)
+            chosen.accepted.append(accepted)
+            chosen.last_received_at = mention.received_at
+        return chosen
+
+    def _kept(self, mention: Mention, known: Mapping[str, int]) -> Mention | None:
+        """Return the mention as it enters the log; None for noise."""
+        if mention.action is Action.DELETE_AUTHOR:
+            return mention if _author_key(mention) in known else None
+        if mention.action is Action.DELETE:
+            if mention.key not in known:
+                self._remember_withdrawn(mention)
+                return None
+            return mention
+        if mention.revision <= self._withdrawn.get(mention.key, -1):
+            return None
+        queries = self._match(mention)
+        if not queries and mention.key not in known:
+            return None
+        return mention.model_copy(update={"queries": queries})
+
+    def _remember_withdrawn(self, mention: Mention) -> None:
+        self._withdrawn[mention.key] = max(mention.revision, self._withdrawn.pop(mention.key, -1))
+        if len(self._withdrawn) > WITHDRAWN:
+            self._withdrawn.popitem(last=False)
+
+
+def _author_key(mention: Mention) -> str:
+    if mention.action is Action.DELETE_AUTHOR:
+        return author_key(mention.source_kind, mention.native_id)
+    return "" if mention.author is None else author_key(mention.source_kind, mention.author.id)
+
+
+def _letter(mention: Mention, error: Exception, now: datetime) -> DeadLetter:
+    reason = f"could not be matched or encoded: {type(error).__name__}: {error}"
+    return letter(
+        reason, mention.text, source_id=mention.source_id, at=now, origin=mention.native_id, realm=mention.realm
+    )

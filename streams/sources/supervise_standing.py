@@ -1,0 +1,74 @@
+"""How a source stands: its status, the event time that it has reached, its tally; and the pulse that says so.
+
+Owns when a source counts as stalled and what its pulse promises. Does not own sending (`streams.sources.supervise`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from streams.records import LIVE, Pulse, SourceStatus, Tally
+from streams.source import Arrival, SourceSettings
+from streams.sources.checks import OLDEST
+
+
+class Standing:
+    """One source's state of health. `now` is the wall clock, `tick` a monotonic one in seconds.
+
+    Before the first arrival nothing is promised: a source that resumes from a cursor has all since then ahead of it.
+    While a source is silent for too long or unreachable its event time stands still, so that what it catches up with
+    later is not late.
+    """
+
+    def __init__(self, settings: SourceSettings, kind: str, *, resumed: bool, now: datetime, tick: float) -> None:
+        self._settings = settings
+        self._kind = kind
+        self._at = OLDEST if resumed else now
+        self._follows_clock = False
+        self._heard = tick
+        self.realm: str = getattr(settings, "realm", LIVE)
+        self.status = SourceStatus.STALLED
+        self.detail = "connecting"
+        self.tally = Tally()
+        self.last_mention_at: datetime | None = None
+
+    def arrived(self, arrivals: Sequence[Arrival], now: datetime, tick: float) -> None:
+        """Take a sign of life."""
+        self._heard = tick
+        self.status, self.detail = SourceStatus.LIVE, ""
+        for arrival in arrivals:
+            self._follows_clock = arrival.at is None
+            self._at = max(self._at, arrival.at or now)
+
+    def silent(self, tick: float) -> bool:
+        """Notice a stall; True if the status changed by it."""
+        silence = tick - self._heard
+        if self.status is not SourceStatus.LIVE or silence <= self._settings.stall_after:
+            return False
+        self.status, self.detail = SourceStatus.STALLED, f"no sign of life for {self._settings.stall_after:g} s"
+        return True
+
+    def failed(self, reason: str) -> None:
+        """Take the upstream's absence or refusal."""
+        self.status, self.detail = SourceStatus.UNREACHABLE, reason[:500]
+
+    def finished(self) -> None:
+        """Take the end of a file."""
+        self.status, self.detail, self._follows_clock = SourceStatus.FINISHED, "", False
+
+    def pulse(self, now: datetime) -> Pulse:
+        """Return the sign of life to send now."""
+        if self.status is SourceStatus.LIVE and self._follows_clock:
+            self._at = max(self._at, now)
+        return Pulse(
+            source_id=self._settings.id,
+            source_kind=self._kind,
+            realm=self.realm,
+            at=self._at,
+            sent_at=now,
+            status=self.status,
+            detail=self.detail,
+            last_mention_at=self.last_mention_at,
+            tally=self.tally,
+        )
