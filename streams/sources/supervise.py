@@ -94,8 +94,7 @@ class _Run:
     async def until_the_end(self, backoff: Backoff) -> None:
         self.flushed = self.pulsed = self.tick()
         self.cursor, tally = await self._again(lambda: self.log.load_cursor(self.id))
-        resumed = self.cursor is not None
-        self.standing = Standing(self.settings, self.settings.kind, resumed=resumed, now=self.clock(), tick=self.tick())
+        self.standing = Standing(self.settings, self.settings.kind, self.tick())
         self.standing.tally = tally
         while True:
             began, self.moved = self.tick(), False

@@ -16,15 +16,15 @@ from streams.sources.checks import OLDEST
 class Standing:
     """One source's state of health. `now` is the wall clock, `tick` a monotonic one in seconds.
 
-    Before the first arrival nothing is promised: a source that resumes from a cursor has all since then ahead of it.
+    Before the first arrival nothing is promised: a file, or a source that resumes, has old posts ahead of it.
     While a source is silent for too long or unreachable its event time stands still, so that what it catches up with
     later is not late.
     """
 
-    def __init__(self, settings: SourceSettings, kind: str, *, resumed: bool, now: datetime, tick: float) -> None:
+    def __init__(self, settings: SourceSettings, kind: str, tick: float) -> None:
         self._settings = settings
         self._kind = kind
-        self._at = OLDEST if resumed else now
+        self._at = OLDEST
         self._follows_clock = False
         self._heard = tick
         self.realm: str = getattr(settings, "realm", LIVE)
