@@ -31,6 +31,10 @@ class Health:
         """Add a part; `last` returns the time of its last round, or None before the first."""
         self.parts[name] = last
 
+    def forget(self, name: str) -> None:
+        """Drop a part that came to its end."""
+        self.parts.pop(name, None)
+
     def states(self) -> dict[str, State]:
         """Return each part's state."""
         return {name: self._state(last()) for name, last in self.parts.items()}

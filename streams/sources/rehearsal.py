@@ -37,6 +37,7 @@ class RehearsalSettings(SourceSettings):
     """`rate` is mentions a second on an ordinary day, `peak` what a crisis adds at its height."""
 
     kind: Literal["rehearsal"] = "rehearsal"
+    realm: Literal["rehearsal"] = "rehearsal"
     seed: int = 1
     rate: float = Field(default=0.6, gt=0, le=1000)
     peak: float = Field(default=2.5, ge=0, le=1000)

@@ -65,7 +65,7 @@ def test_a_good_one_is_read() -> None:
         (("window: 1m", "window: soon"), 18, ["rules[0].window"]),
         (("receivers:\n  - id", "recievers:\n  - id"), 9, ["recievers", "unknown section"]),
         (("  - id: nova\n", "  - id: nova\n    id: nova2\n"), 7, ["stands twice"]),
-        (("    name: Nova\n", "    name: Nova\n   match: x\n"), 8, ["indentation"]),
+        (("    name: Nova\n", "\t name: Nova\n"), 7, ["indentation"]),
         (("kind: rehearsal", "kind: rehearsal\n    rate: -1"), 5, ["sources[0].rate", "greater than 0"]),
     ],
 )
