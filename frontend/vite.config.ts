@@ -31,6 +31,7 @@ function buildHash(): string {
 function buildFile(hash: string): Plugin {
   return {
     name: 'build-file',
+    apply: 'build',
     generateBundle() {
       this.emitFile({ type: 'asset', fileName: 'build.json', source: `${JSON.stringify({ hash })}\n` });
     },

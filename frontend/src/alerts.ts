@@ -43,9 +43,23 @@ export function alertLines(alerts: readonly WallAlert[], now: number): AlertLine
     }));
 }
 
-/** Split lines into those that `places` hold and the number of the others; one is always shown. */
-export function fittingAlerts(lines: readonly AlertLine[], places: number): { shown: readonly AlertLine[]; more: number } {
-  const shown = lines.slice(0, Math.max(1, places));
+/** Height of a line with a title of one row, and what a second row adds, in rem; a letter's width is a generous mean. */
+const LINE = 13.4;
+const ROW = 4.3;
+const LETTER = 1.95;
+
+/** Split lines into those that fit whole into `height` x `width` (rem) and the number of the others; one always fits. */
+export function fittingAlerts(
+  lines: readonly AlertLine[],
+  width: number,
+  height: number,
+): { shown: readonly AlertLine[]; more: number } {
+  let used = 0;
+  const over = lines.findIndex((line, index) => {
+    used += LINE + (line.title.length * LETTER > width ? ROW : 0);
+    return index > 0 && used > height;
+  });
+  const shown = over < 0 ? lines : lines.slice(0, over);
   return { shown, more: lines.length - shown.length };
 }
 

@@ -47,8 +47,8 @@ export function fitting(all: readonly Chip[], room: number): { shown: readonly C
   let used = 0;
   let fit = 0;
   for (const chip of all) {
-    // Capitals are wider; the dot, the spaces and the gap are worth six.
-    used += chip.name.length + 1.3 * chip.word.length + chip.age.length + 6;
+    // Capitals are wider; the dot, the spaces and the gap are worth some, too.
+    used += chip.name.length + 1.3 * chip.word.length + chip.age.length + 5.5;
     if (fit > 0 && used > room - (fit + 1 < all.length ? 5 : 0)) break;
     fit += 1;
   }
