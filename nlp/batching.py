@@ -26,7 +26,7 @@ from nlp.scorer import Closed, Overloaded, Prepared, Scorer, ScorerError
 
 _PREFIX_TOKENS: Final = 8
 _CHARACTERS_PER_TOKEN: Final = 3
-_GATHER_BATCHES: Final = 8
+_GATHER_BATCHES: Final = 4
 """Batches' worth of tokens that are taken from the queue together, so that sorting by length has something to sort."""
 _WARM_UP: Final = ("warm", "a sentence of the usual length, as people write it on a Tuesday", "long text " * 60)
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+MODEL_ID: Final = "warroom-small"
 PREFIX: Final = "query: "
+"""What the base model was trained to read before every text."""
+MAX_TOKENS: Final = 128
+"""Longest input that the model is served with; training cuts at fewer, positions allow twice as many."""
 
 
 class Network(nn.Module):  # type: ignore[misc, unused-ignore] # without the extra `gpu` its base is unknown

@@ -15,13 +15,11 @@ import torch
 from tokenizers import Tokenizer
 
 from nlp import answers, grouping
-from nlp.network import PREFIX, Network, load_checkpoint
+from nlp.network import MAX_TOKENS, MODEL_ID, PREFIX, Network, load_checkpoint
 from nlp.scorer import LABELS, Closed, Prepared, Scorer, ScorerError, Unscorable
 from nlp.tokens import TextEncoder
 from streams.records import Score
 
-MODEL_ID: Final = "warroom-small"
-MAX_TOKENS: Final = 128
 _PAD: Final = 1
 
 

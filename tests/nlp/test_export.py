@@ -27,6 +27,7 @@ from nlp.training.batches import class_weights, mixed  # noqa: E402 - as above
 from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as above
 from nlp.training.corpora import TASKS, Corpus, Example  # noqa: E402 - as above
 from nlp.training.probe import fit_heads  # noqa: E402 - as above
+from nlp.training.smooth import smooth  # noqa: E402 - as above
 from nlp.training.vocabulary import SPECIALS, readable, tokenizer_content  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -96,6 +97,17 @@ def test_onnx_and_torch_agree(checkpoint: Path, shipped_tiny: Path) -> None:
             for label, value in getattr(mine, task).probabilities.items():
                 assert value == pytest.approx(getattr(other, task).probabilities[label], abs=0.03)
     assert ours.model_revision != theirs.model_revision
+
+
+def test_smoothing_keeps_the_function(checkpoint: Path) -> None:
+    plain, smoothed = (load_checkpoint(checkpoint, attention="eager") for _ in range(2))
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    examples = [example for corpus in corpora() for example in corpus.dev]
+    smooth(smoothed, encoder, examples)
+    before, after = (features(network, encoder, examples[:20])[0] for network in (plain, smoothed))
+    assert torch.allclose(before, after, atol=0.05)
+    weights = [net.encoder.encoder.layer[0].output.dense.weight for net in (plain, smoothed)]
+    assert not torch.allclose(*weights)
 
 
 def test_parity_is_measured_on_the_written_file(checkpoint: Path, shipped_tiny: Path) -> None:
