@@ -85,7 +85,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101  narrows a union of httpx
         try:
             body = _BoundedBody(response.stream, encoding, self._max_bytes)
-        except BaseException:
+        except httpx.DecodingError:
             await response.aclose()
             raise
         kept = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_WIRE]

@@ -252,7 +252,7 @@ def absence(node: Node) -> Not | None:
         case Any(parts):
             return next((found for part in parts if (found := absence(part))), None)
         case All(parts):
-            found = [absence(part) for part in parts]
-            return None if None in found else found[0]
+            lacking = [found for part in parts if (found := absence(part))]
+            return lacking[0] if len(lacking) == len(parts) else None
         case _:
             return None

@@ -129,9 +129,9 @@ def _elements(piece: str, words: Words) -> Iterable[Element]:
 
 def _element(parts: list[str], typed: str, *, wildcard: bool) -> Element:
     word = "".join(parts)
-    joined, arabic, first, path = _hebrew(word), _arabic(word, typed), frozenset[str](), ()
-    if len(parts) > 1:
-        first, path = _hebrew(parts[0]) | _arabic(parts[0], typed), tuple(parts)
+    joined, arabic = _hebrew(word), _arabic(word, typed)
+    path = tuple(parts) if len(parts) > 1 else ()
+    first = _hebrew(parts[0]) | _arabic(parts[0], typed) if path else frozenset()
     return Element(joined, arabic, first, path, wildcard, joined | arabic | first)
 
 

@@ -26,7 +26,8 @@ from streams.addresses import AddressRefused, checked_url, operator_hosts
 from streams.outgoing import ResponseTooLarge, get_checked, outgoing_client
 from streams.source import Arrival, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.letters import letter
-from streams.sources.rss_entries import Entries, NotAFeed, Reading, Seen, parse
+from streams.sources.rss_entries import Entries, Reading, Seen, parse
+from streams.sources.rss_repair import NotAFeed
 
 MAX_SEEN: Final = 3000
 _MAX_WAIT: Final = 86_400.0
@@ -131,7 +132,7 @@ class RssSource:
         if response.status_code == HTTPStatus.NOT_MODIFIED:
             return _Place(moved, place.etag, place.modified, place.seen), Arrival()
         if response.status_code != HTTPStatus.OK:
-            raise _refusal(response, self._clock())
+            raise _refusal(response, self._clock(), self._settings.poll)
         return await self._read(response, moved, place)
 
     async def _read(self, response: httpx.Response, url: str, place: _Place) -> tuple[_Place, Arrival]:
@@ -174,11 +175,12 @@ def _kept(before: Mapping[str, Seen], found: Entries) -> dict[str, Seen]:
     return kept
 
 
-def _refusal(response: httpx.Response, now: datetime) -> Exception:
+def _refusal(response: httpx.Response, now: datetime, poll: float) -> Exception:
     status = response.status_code
     if status in _REFUSALS:
         return SourceRefused(f"the feed {_REFUSALS[status]} (HTTP {status}); check its url, or remove the source")
-    return SourceUnreachable(f"the feed answered HTTP {status}", _retry_after(response.headers, now))
+    # A server that answers is not asked more often than when all is well.
+    return SourceUnreachable(f"the feed answered HTTP {status}", max(_retry_after(response.headers, now), poll))
 
 
 def _retry_after(headers: Mapping[str, Any], now: datetime) -> float:

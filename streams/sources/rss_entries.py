@@ -1,12 +1,13 @@
 """Feeds as mentions: a pure function of the bytes of an RSS or Atom feed and of what was seen before.
 
-Owns reading feeds with bounds, identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`).
+Owns identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`), nor the repair of broken
+feeds (`streams.sources.rss_repair`).
 
 - Identity: the configured URL and guid, atom:id or link.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before.
 - Date: published, else updated, else the channel's own date. An entry without any is a dead letter: the time of receipt
   is never put in place of a publish time.
-- Declared entities are refused, with them external files and expansion bombs; markup becomes text.
+- Declared entities are refused, with them external files and expansion bombs; markup becomes text, script nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from typing import Any, Final
 
 import feedparser
@@ -28,6 +28,8 @@ from streams.addresses import AddressRefused, checked_url
 from streams.records import LIVE, MAX_TEXT, Author, DeadLetter, Mention
 from streams.sources.checks import check_times, clean_text
 from streams.sources.letters import letter
+from streams.sources.markup import plain_text
+from streams.sources.rss_repair import NotAFeed, well_formed
 
 KIND: Final = "rss"
 MAX_ENTRIES: Final = 5000
@@ -39,10 +41,6 @@ _MAX_URL: Final = 2048
 _MAX_NAME: Final = 512
 _FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What feedparser lets through on hostile input: found by fuzzing, named one by one so that ours are not hidden."""
-
-
-class NotAFeed(ValueError):
-    """Bytes that are no feed, or one that may not be read; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +73,10 @@ class Reading:
 
 def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, Seen]) -> Entries:
     """Return what is new in a feed; NotAFeed if `body` is none. Entries come oldest first."""
-    feed = _feed(body, content_type, reading.url)
+    whole = well_formed(body, content_type)
+    feed = _feed(whole.document, reading.url)
     mentions: list[Mention] = []
-    dead: list[DeadLetter] = []
+    dead: list[DeadLetter] = [_damaged(whole.fault, body, reading)] if whole.fault else []
     now: dict[str, Seen] = {}
     for entry in feed.entries[:MAX_ENTRIES]:
         key, content = _hash(_identity(entry)), _hash(repr(_content(entry)))
@@ -100,13 +99,13 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
     return Entries(mentions, dead, now)
 
 
-def _feed(body: bytes, content_type: str, url: str) -> Any:
-    # UTF-16 would hide the declaration from a look at the bytes.
-    if b"<!entity" in body.replace(b"\0", b"").lower():
-        raise NotAFeed("it declares XML entities, which are refused")
-    headers = {"content-type": content_type or "application/xml", "content-location": url}
+def _feed(document: bytes, url: str) -> Any:
+    headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
     try:
-        feed = feedparser.parse(io.BytesIO(body), response_headers=headers, resolve_relative_uris=False)
+        # Markup is stripped by `plain_text`, so that feedparser's own sanitizer has nothing to do.
+        feed = feedparser.parse(
+            io.BytesIO(document), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
+        )
         version, entries = feed.get("version"), feed.entries
     except _FAULTS as error:
         raise NotAFeed(f"it can't be read: {type(error).__name__}: {error}") from error
@@ -200,54 +199,16 @@ def _text(entry: Any) -> str:
     return clean_text(body if body.startswith(title) else f"{title}\n\n{body}".strip())
 
 
+def _damaged(fault: str, body: bytes, reading: Reading) -> DeadLetter:
+    origin, at = reading.url, reading.received_at
+    return letter(fault, body, source_id=reading.source_id, at=at, origin=origin, realm=reading.realm)
+
+
 def _dead(reason: str, entry: Any, reading: Reading) -> DeadLetter:
     shown = repr(dict(entry))
-    known = {"source_id": reading.source_id, "at": reading.received_at, "realm": reading.realm}
-    return letter(reason, shown, origin=_identity(entry), **known)
+    origin, at = _identity(entry), reading.received_at
+    return letter(reason, shown, source_id=reading.source_id, at=at, origin=origin, realm=reading.realm)
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-
-
-_BLOCKS: Final = frozenset("p div br li ul ol tr table h1 h2 h3 h4 h5 h6 blockquote pre section article hr".split())  # noqa: SIM905  a row reads better
-_HIDDEN: Final = frozenset({"script", "style", "template", "noscript", "iframe", "object"})
-
-
-class _Text(HTMLParser):
-    """Collects what a reader would see."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002  as inherited
-        if tag in _HIDDEN:
-            self._hidden += 1
-        elif tag in _BLOCKS:
-            self.found.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN:
-            self._hidden = max(0, self._hidden - 1)
-        elif tag in _BLOCKS and tag not in {"br", "hr"}:
-            self.found.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.found.append(data)
-
-
-def plain_text(markup: str) -> str:
-    """Return the visible text of an HTML fragment: entities resolved, blocks on lines of their own, no markup."""
-    if "<" not in markup and "&" not in markup:
-        return markup.strip()
-    reader = _Text()
-    try:
-        reader.feed(markup)
-        reader.close()
-    except AssertionError:  # html.parser gives up on some broken declarations; what was read so far is kept
-        pass
-    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in "".join(reader.found).split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
