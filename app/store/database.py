@@ -126,6 +126,15 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _roll_back_sqlite(dbapi_connection: Any, _record: object, _error: object) -> None:
+    """Roll back before a connection is thrown away (a task was cancelled in a transaction).
+
+    Closing is not enough: sqlite3 keeps a closed connection's transaction, and its lock, until the last statement that
+    the cancelled task's frames still hold is collected. Locked by the cancel storm in tests/app/test_store_faults.py.
+    """
+    dbapi_connection.rollback()
+
+
 def begin_sqlite(connection: Connection) -> None:
     """Begin as the connection's options say: a write takes SQLite's lock at once, so that it never fails half-way."""
     connection.exec_driver_sql(connection.get_execution_options().get("war_room_begin", "BEGIN"))
@@ -138,6 +147,7 @@ def make_engine(url: str) -> tuple[AsyncEngine, Flavour]:
         engine = create_async_engine(address, **SQLITE.engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", begin_sqlite)
+        event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
         return engine, SQLITE
     return create_async_engine(address, **POSTGRESQL.engine), POSTGRESQL
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
 
+from app.api.server import bind, make_app, make_server
+from app.configuration import parse_configuration
+from app.live.hub import Hub
 from app.migrations import migrate
+from app.process import Process, open_process
+from app.roles.serve import make_hub
+from app.settings import Settings
 from app.store import Store
 from tests.app.store_world import NOON
 
@@ -30,3 +43,55 @@ async def store(database: str) -> AsyncIterator[Store]:
     opened = await Store.open(database, lambda: NOON)
     yield opened
     await opened.aclose()
+
+
+@dataclass
+class Served:
+    """A process without roles, served on a real socket: the test itself feeds the hub."""
+
+    process: Process
+    hub: Hub
+    api: FastAPI
+    host: str
+
+    @property
+    def http(self) -> str:
+        return f"http://{self.host}"
+
+
+@asynccontextmanager
+async def serve(data: Path, **settings: Any) -> AsyncIterator[Served]:
+    chosen = Settings(data=data, **settings)
+    listener = bind("127.0.0.1", 0)
+    async with open_process(chosen, parse_configuration("version: 1")) as process:
+        hub = make_hub(process)
+        await hub.start()
+        api = make_app(process, hub, lambda _: None)
+        server = make_server(api)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        ticking = asyncio.create_task(hub.run())
+        await server.ready.wait()
+        try:
+            yield Served(process, hub, api, f"127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            await hub.stop()
+            ticking.cancel()
+            server.should_exit = True
+            await asyncio.gather(serving, ticking, return_exceptions=True)
+            listener.close()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """A server without a token, as on a laptop."""
+    async with serve(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def serve_with(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Served]]:
+    """Start a server with other settings."""
+    return lambda **settings: serve(tmp_path, **settings)
+
+
+TOKEN = SecretStr("a-long-random-word")

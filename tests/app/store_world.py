@@ -6,7 +6,7 @@ Owns making them. Does not own any expectation.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
@@ -131,5 +131,5 @@ def quote(native_id: str, excerpt: str) -> Evidence:
     )
 
 
-def placed(records: Sequence[T], partition: int = 0, start: int = 0) -> list[tuple[Position, T]]:
+def placed(records: Iterable[T], partition: int = 0, start: int = 0) -> list[tuple[Position, T]]:
     return [(Position(partition, start + at), record) for at, record in enumerate(records)]

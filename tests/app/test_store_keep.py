@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from app.store import Span, Store, keeping
 from app.store.rollups import COUNTS
-from app.tables import metadata, mention_queries, mentions, rollups
-from streams.records import Action, Author, DeadLetter, ScoredMention, SourceStatus, Tally
+from app.tables import mention_queries, mentions, metadata, rollups
+from streams.records import Action, Author, DeadLetter, Pulse, ScoredMention, SourceStatus, Tally
 from streams.stream import Position
 from tests.app.store_world import NOON, SENTIMENTS, URGENCIES, placed, post, pulse, withdrawal
 
@@ -241,7 +241,13 @@ async def test_effect_and_offset_are_one(store: Store, monkeypatch: pytest.Monke
         await whole(*args)
         raise RuntimeError("power cut")
 
-    batch = placed([post("a", 2), post("b"), withdrawal("c", 1), pulse(sent_at=NOON + timedelta(1))], start=2)
+    news: list[ScoredMention | Pulse] = [
+        post("a", 2),
+        post("b"),
+        withdrawal("c", 1),
+        pulse(sent_at=NOON + timedelta(1)),
+    ]
+    batch = placed(news, start=2)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
         with pytest.raises(RuntimeError, match="power cut"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 from app.store import Store
 from streams.records import Action, AlertState, Author
@@ -60,7 +61,7 @@ async def test_urgent_and_chosen(store: Store) -> None:
 
 
 async def test_known_identities_of_the_last_minutes(store: Store) -> None:
-    old = {"received_at": NOON - timedelta(minutes=11)}
+    old: dict[str, Any] = {"received_at": NOON - timedelta(minutes=11)}
     batch = [
         post("a", 3, sentiment="negative"),
         post("old", **old),

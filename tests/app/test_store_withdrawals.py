@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -119,6 +120,4 @@ async def test_the_file_forgets_too(sqlite_url: str) -> None:
         assert driver is not None
         await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     await store.aclose()
-    path = make_url(sqlite_url).database
-    assert path is not None
-    assert CANARY.encode() not in Path(path).read_bytes()
+    assert CANARY.encode() not in await asyncio.to_thread(Path(str(make_url(sqlite_url).database)).read_bytes)
