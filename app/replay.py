@@ -74,6 +74,7 @@ def rehearsed(configuration: Configuration, recording: Recording) -> Configurati
         sources = (
             FileSettings(
                 id=SOURCE,
+                kind="file",
                 path=recording.file.resolve(),
                 format="csv" if ".csv" in suffixes else "jsonl",
                 speed=recording.speed,

@@ -5,7 +5,9 @@ Owns their form. Does not own the counters (`streams.metrics`) nor the verdict (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,8 +16,8 @@ from app.api.access import Access
 from app.health import Health
 
 
-def operation_routes(health: Health, access: Access) -> APIRouter:
-    """Return /health and /metrics."""
+def operation_routes(health: Health, access: Access, schema: Callable[[], dict[str, Any]]) -> APIRouter:
+    """Return /health, /metrics and /openapi.json; `schema` gives the last."""
     router = APIRouter()
 
     @router.get("/health", openapi_extra={"x-role": "public"})
@@ -29,5 +31,15 @@ def operation_routes(health: Health, access: Access) -> APIRouter:
     async def metrics() -> Response:
         """Every counter, gauge and histogram in Prometheus' text format."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get(
+        "/openapi.json",
+        dependencies=[Depends(access.viewer)],
+        openapi_extra={"x-role": "viewer"},
+        include_in_schema=False,
+    )
+    async def described() -> dict[str, Any]:
+        """Return the description of all routes."""
+        return schema()
 
     return router

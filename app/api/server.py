@@ -35,8 +35,8 @@ class PortTaken(OSError):
 def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSource | None]) -> FastAPI:
     """Return the application: operations and webhooks always, walls and history where there is a hub."""
     access = Access(process.settings)
-    api = FastAPI(title="War Room", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
-    api.include_router(operation_routes(process.health, access))
+    api = FastAPI(title="War Room", docs_url=None, redoc_url=None, openapi_url=None)
+    api.include_router(operation_routes(process.health, access, api.openapi))
     api.include_router(ingest_routes(find))
     if hub is not None:
         api.include_router(history_routes(process.store, access))

@@ -34,6 +34,11 @@ def wall_routes(hub: Hub, access: Access, most: int) -> APIRouter:
             raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, "the front end is not built: run `make setup`")
         return FileResponse(index, headers={"cache-control": "no-cache"})
 
+    @router.get("/favicon.svg", openapi_extra={"x-role": "public"}, include_in_schema=False)
+    async def icon() -> FileResponse:
+        """Return the icon of the browser's tab."""
+        return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml")
+
     @router.get("/api/wall/{realm}/snapshot", dependencies=viewer, openapi_extra={"x-role": "viewer"})
     async def snapshot(realm: str, request: Request) -> Response:
         """Return the whole wall of `live`, `rehearsal`, `replay` or `auto` now, with the position to follow it from."""

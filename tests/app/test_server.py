@@ -1,0 +1,106 @@
+"""The HTTP side on a real socket: roles, foreign hosts and origins, headers, history, hostile input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.app.conftest import TOKEN, Served
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+GUARDED = ["/", "/wall/live", "/metrics", "/api/wall/live/snapshot", "/api/mentions", "/api/alerts", "/api/sources"]
+
+
+async def test_this_machine_needs_no_token(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        for path in GUARDED[2:]:
+            assert (await client.get(path)).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", GUARDED)
+async def test_a_foreign_host_name_is_turned_away(served: Served, path: str) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        answer = await client.get(path, headers={"host": "evil.example"})
+    assert answer.status_code == 421
+
+
+async def test_with_a_token_nobody_is_let_in_without_it(serve_with: Serve) -> None:
+    async with serve_with(access_token=TOKEN) as served, httpx.AsyncClient(base_url=served.http) as client:
+        word = TOKEN.get_secret_value()
+        for path in GUARDED:
+            assert (await client.get(path)).status_code == 401, path
+            assert (await client.get(path, auth=("any", "wrong"))).status_code == 401
+        assert (await client.get("/api/alerts", headers={"authorization": f"Bearer {word}"})).status_code == 200
+        assert (await client.get("/api/alerts", auth=("any", word))).status_code == 200
+        assert (await client.get("/api/alerts", headers={"authorization": "Basic %%%"})).status_code == 401
+        assert (await client.get("/health")).status_code == 200
+        with pytest.raises(InvalidStatus):
+            async with connect(f"ws://{served.host}/ws?ch=wall:live&epoch=x&from=1"):
+                pass
+
+
+async def test_a_foreign_origin_gets_no_socket(served: Served) -> None:
+    url = f"ws://{served.host}/ws?ch=wall:live&epoch=x&from=1"
+    with pytest.raises(InvalidStatus):
+        async with connect(url, origin="https://evil.example"):  # type: ignore[arg-type]  # a NewType of str
+            pass
+    async with connect(url, origin=served.http) as socket:  # type: ignore[arg-type]  # a NewType of str
+        assert "resync" in str(await socket.recv())
+
+
+async def test_every_answer_carries_the_policy(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        for path in ("/health", "/no/such/page", "/api/alerts"):
+            headers = (await client.get(path)).headers
+            assert "script-src 'self'" in headers["content-security-policy"]
+            assert "unsafe-inline" not in headers["content-security-policy"].split("style-src-attr")[0]
+            assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_health_says_what_is_not_yet_running(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        assert (await client.get("/health")).json()["status"] == "starting"
+        served.process.health.watch("loop", lambda: 0.0)
+        answer = await client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["parts"] == {"loop": "failing"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "from=yesterday",
+        "from=2026-01-01",
+        "after=%00",
+        "after=1.2.3",
+        "realm=moon",
+        "limit=9e9",
+    ],
+)
+async def test_wrong_parameters_are_named(served: Served, query: str) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        answer = await client.get(f"/api/mentions?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+
+
+async def test_what_is_not_there_is_404(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        for path in ("/api/mentions/bluesky/at://x/y", "/api/alerts/none", "/api/wall/moon/snapshot", "/wall/a/b"):
+            assert (await client.get(path)).status_code == 404, path
+        assert (await client.post("/ingest/none", content=b"{}")).status_code == 404
+
+
+async def test_a_snapshot_is_not_sent_twice(served: Served) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        first = await client.get("/api/wall/replay/snapshot")
+        again = await client.get("/api/wall/replay/snapshot", headers={"if-none-match": first.headers["etag"]})
+    assert first.json()["t"] == "snap"
+    assert again.status_code == 304
