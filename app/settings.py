@@ -67,9 +67,6 @@ class Settings(BaseSettings):
     scorer: Literal["auto", "onnx", "torch"] = Field(default="auto", description="auto: torch where CUDA is, else onnx")
     scorer_threads: int = Field(default=0, ge=0, le=256, description="threads of the model; 0: one per core")
     lateness: float = Field(default=5.0, ge=0, le=3600, description="seconds that the engine waits for late mentions")
-    allow_addresses: Words = Field(
-        default=(), description="private host names or networks that outgoing requests may reach, comma-separated"
-    )
     retention_days: int = Field(default=365, ge=1, description="days that mentions are kept in the store")
     log_retention_hours: float = Field(default=72.0, gt=0, description="hours that the embedded log keeps")
     log_retention_mb: int = Field(default=4096, ge=16, description="megabytes a topic that the embedded log keeps")
@@ -83,7 +80,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
 
-    @field_validator("origins", "allow_addresses", "zones", mode="before")
+    @field_validator("origins", "zones", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value

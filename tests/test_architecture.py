@@ -21,8 +21,10 @@ HARD_CAP = 400
 BROAD_EXCEPT_ALLOWED = {
     "streams/pump.py",  # the handler's boundary
     "streams/sources/supervise.py",  # a source's boundary
-    "alerts/outbox.py",  # a notifier's boundary
+    "streams/sources/supervise_choice.py",  # a source's boundary: one mention's fault stays its own
+    "alerts/sender.py",  # a notifier's boundary
     "nlp/batching.py",  # the owner thread has no caller: start and score raise it for all
+    "app/supervision.py",  # the end of the process: one line, then exit code 1
 }
 
 
@@ -60,7 +62,7 @@ def test_torch_and_transformers_are_imported_only_where_they_were_chosen() -> No
         for name in _names(node)
         if name.split(".")[0] in heavy
     }
-    allowed = {name for name in at_top if name.startswith(("nlp/torch_", "nlp/training/"))}
+    allowed = {name for name in at_top if name.startswith(("nlp/torch_", "nlp/training/", "nlp/network."))}
     assert at_top == allowed, "torch belongs to nlp/torch_*.py and nlp/training, the default install has none"
 
 
@@ -85,6 +87,7 @@ def test_broad_except_stands_only_at_process_boundaries() -> None:
         for path in modules(room)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ExceptHandler)
+        and not isinstance(node.body[-1], ast.Raise)  # what only cleans up and raises on hides nothing
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"}))
     }
     assert found <= BROAD_EXCEPT_ALLOWED
