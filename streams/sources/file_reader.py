@@ -1,0 +1,128 @@
+"""Reads a file of records piece by piece, with the place after each: JSON Lines or CSV, plain or gzip.
+
+Owns lines, CSV records over several lines, size limits and places. Does not own what a record means
+(`streams.sources.file_rows`). Memory is bounded whatever the file holds. Everything here blocks: call it off the loop.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+MAX_LINE: Final = 2**20
+"""Bytes of a JSON line; a longer one is passed over."""
+
+MAX_CSV: Final = 2**18
+"""Bytes of a CSV record; a quote that is never closed costs one line, not the rest of the file."""
+
+HEAD: Final = 2**16
+_PAGE_BYTES: Final = 4 * 2**20
+_SHOWN: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where reading goes on: bytes (uncompressed) and lines before it."""
+
+    offset: int = 0
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One record: its bytes (only their start if there is a `fault`), whole size, first line (from 1), place after."""
+
+    data: bytes
+    size: int
+    line: int
+    after: Place
+    fault: str = ""
+
+
+class Reader:
+    """An open file at a place."""
+
+    def __init__(self, path: Path, *, csv: bool, place: Place) -> None:
+        self._file = open_binary(path)
+        self._csv = csv
+        self._place = place
+        self._file.seek(place.offset)
+
+    def page(self, most: int) -> Sequence[Raw]:
+        """Return up to `most` records, and up to about 4 MiB of them; empty at the end. Blank lines are passed over."""
+        found: list[Raw] = []
+        size = 0
+        while len(found) < most and size < _PAGE_BYTES:
+            raw = self._record() if self._csv else self._line(MAX_LINE)
+            if raw is None:
+                break
+            if raw.fault or raw.data.strip():
+                found.append(raw)
+                size += len(raw.data)
+        return found
+
+    def close(self) -> None:
+        """Free the file."""
+        self._file.close()
+
+    def _line(self, limit: int) -> Raw | None:
+        data = self._file.readline(limit + 1)
+        if not data:
+            return None
+        size = len(data)
+        if size > limit and not data.endswith(b"\n"):
+            data = data[:_SHOWN]
+            while part := self._file.readline(limit):
+                size += len(part)
+                if part.endswith(b"\n"):
+                    break
+        line = self._place.line + 1
+        self._place = Place(self._place.offset + size, line)
+        fault = f"the line has {size} bytes, the limit is {limit}" if size > limit + 1 else ""
+        return Raw(data, size, line, self._place, fault)
+
+    def _record(self) -> Raw | None:
+        """Return a CSV record: lines are joined while a quote is open."""
+        first = self._line(MAX_CSV)
+        if first is None or first.fault or first.data.count(b'"') % 2 == 0:
+            return first
+        parts, size = [first.data], first.size
+        while size <= MAX_CSV and (more := self._line(MAX_CSV)) is not None:
+            parts.append(more.data)
+            size += more.size
+            if more.data.count(b'"') % 2:
+                return Raw(b"".join(parts), size, first.line, more.after)
+        self._place = first.after
+        self._file.seek(first.after.offset)
+        return Raw(first.data[:_SHOWN], first.size, first.line, first.after, "a quote is never closed")
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open `path` for reading bytes, unpacked if its name ends in .gz."""
+    if path.suffix == ".gz":
+        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", gzip.open(path, "rb"))))
+    return path.open("rb")
+
+
+def head_of(path: Path, most: int = HEAD) -> tuple[str, int]:
+    """Return the SHA-256 of the first `most` bytes (unpacked), and how many they were."""
+    with open_binary(path) as file:
+        head = file.read(most)
+    return hashlib.sha256(head).hexdigest(), len(head)
+
+
+def size_of(path: Path) -> int:
+    """Return the size of `path`, unpacked."""
+    with open_binary(path) as file:
+        return file.seek(0, io.SEEK_END) if path.suffix != ".gz" else _skip(file)
+
+
+def _skip(file: BinaryIO) -> int:
+    while file.read(HEAD):
+        pass
+    return file.tell()
