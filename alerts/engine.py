@@ -191,7 +191,8 @@ class Engine:
     def dump(self) -> str:
         """Return the whole state as JSON text; events not drained yet are not part of it."""
         realms = {name: _dump_realm(realm) for name, realm in self.realms.items()}
-        state = {"v": VERSION, "heard": self._heard, "observed": self._observed, "realms": realms}
+        time = {"heard": self._heard, "observed": self._observed, "partitions": sorted(self._partitions)}
+        state = {"v": VERSION, **time, "realms": realms}
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
     def restore(self, text: str) -> None:
@@ -203,6 +204,7 @@ class Engine:
             state = json.loads(text)
             if state["v"] == VERSION:
                 self._heard, self._observed = state["heard"], state["observed"]
+                self._partitions = frozenset(state["partitions"])
                 for name, data in state["realms"].items():
                     self._restore_realm(name, data)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -34,6 +34,8 @@ from streams.records import ALERTS, AlertEvent, encode
 from streams.stream import Item, Stream, StreamError
 
 GROUP: Final = "engine"
+_STANDBY: Final = 1.0
+_T = TypeVar("_T")
 _logger = structlog.get_logger(__name__)
 
 
@@ -44,6 +46,7 @@ def _now() -> datetime:
 class EngineWorker:
     """The pump handler of role `alert`. `clock` is wall-clock time, for ticks alone; times are seconds.
 
+    The state is saved at most each `save_every`, and so rarely that saving takes at most `save_share` of the time.
     `transient` are the database's errors after which trying again is right; `settings` go to `Engine`.
     """
 
@@ -55,6 +58,7 @@ class EngineWorker:
         *,
         name: str = "engine",
         save_every: float = 1.0,
+        save_share: float = 0.05,
         tick_every: float = 5.0,
         transient: tuple[type[Exception], ...] = (),
         clock: Callable[[], datetime] = _now,
@@ -62,7 +66,7 @@ class EngineWorker:
     ) -> None:
         self.engine = Engine(rules, **settings)
         self._stream, self._log, self._name, self._clock = stream, log, name, clock
-        self._save_every, self._tick_every = save_every, tick_every
+        self._save_every, self._save_share, self._tick_every = save_every, save_share, tick_every
         self._transient: tuple[type[Exception], ...] = (StreamError, OSError, TimeoutError, *transient)
         self._next: dict[int, int] = {}
         self._version = 0
@@ -78,29 +82,28 @@ class EngineWorker:
         Raises UnreadableState for a damaged state.
         """
         self._stale = asyncio.get_running_loop().create_future()
-        while not await self._leads():  # noqa: ASYNC110  the lock is in a database, which tells nobody when it is free
-            await asyncio.sleep(1.0)
-        saved = await self._log.load_engine(self._name)
+        while not await self._again(self._log.lead):
+            _logger.debug("another process runs the engine; standing by", engine=self._name)
+            await asyncio.sleep(_STANDBY)
+        saved = await self._again(lambda: self._log.load_engine(self._name))
         if saved is not None:
             self._version, self._next = saved.version, dict(saved.positions)
             self.engine.restore(saved.state)
             self.engine.advance()
         self._fed_at = time.monotonic()
-        async with self._turn:
-            self._take(self.engine.drain())
-            if self._unsent:
-                await self._publish()
-                await self._save()
+        self._take(self.engine.drain())
+        if self._unsent:
+            await self._again(self._publish)
+            await self._again(self._write)
 
-    async def _leads(self) -> bool:
-        try:
-            leads = await self._log.lead()
-        except self._transient as error:
-            _logger.warning("engine can't reach its database; trying again", error=str(error))
-            return False
-        if not leads:
-            _logger.debug("another process runs the engine; standing by", engine=self._name)
-        return leads
+    async def _again(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Return what `call` returns, trying until the log or the database is there."""
+        while True:
+            try:
+                return await call()
+            except self._transient as error:
+                _logger.warning("engine can't reach its log or database; trying again", error=str(error))
+            await asyncio.sleep(_STANDBY)
 
     async def positions(self, partitions: frozenset[int]) -> Mapping[int, int]:
         """Return the next offset of each partition, for `Stream.consumer`; tells the engine which ones there are."""
@@ -150,16 +153,23 @@ class EngineWorker:
             )
 
     async def _save(self) -> None:
-        """Save state and positions. Not more often than leaves 95 % of the time for other work."""
+        """Save state and positions, and set when the next time is."""
         begun = time.monotonic()
+        try:
+            await self._write()
+        except StaleEngine as stale:
+            await self._stop(stale)
+        self._save_at = time.monotonic() + max(self._save_every, (time.monotonic() - begun) / self._save_share)
+
+    async def _write(self) -> None:
+        """Save. A first try may have come through though its answer did not: then what is stored is ours."""
         saved = SavedEngine(self.engine.dump(), dict(self._next), self._version + 1)
         try:
             await self._log.save_engine(self._name, saved)
-        except StaleEngine as stale:
+        except StaleEngine:
             if await self._log.load_engine(self._name) != saved:
-                await self._stop(stale)
+                raise
         self._version = saved.version
-        self._save_at = time.monotonic() + max(self._save_every, 20 * (time.monotonic() - begun))
 
     async def _stop(self, stale: StaleEngine) -> None:
         """Make `watch` raise, and wait to be cancelled: returning would commit, raising would dead-letter the batch."""
@@ -167,6 +177,7 @@ class EngineWorker:
             raise stale
         if not self._stale.done():
             self._stale.set_exception(stale)
+            self._stale.exception()  # seen: whoever stops before `watch` looks again gets no warning
         await asyncio.get_running_loop().create_future()
 
     async def watch(self) -> None:
@@ -204,8 +215,18 @@ class EngineWorker:
             await self._publish()
 
     async def finish(self) -> None:
-        """Publish and save what is left, at a graceful stop after the pump was cancelled."""
+        """Publish and save what is left, at a stop after the pump was cancelled; a database that is away is no fault.
+
+        What can't be saved now is made again from the log at the next start. A worker that lost the lead saves nothing.
+        """
+        if self._stale is None or self._stale.done():
+            return
         async with self._turn:
-            await self._publish()
-            if self._version or self._next:
-                await self._save()
+            try:
+                await self._publish()
+                if self._next:
+                    await self._write()
+            except StaleEngine:
+                _logger.warning("engine not saved at its stop: another process has gone on")
+            except self._transient as error:
+                _logger.warning("engine not saved at its stop; it goes on from the last state", error=str(error))
