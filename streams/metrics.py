@@ -12,7 +12,10 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter that nobody reads
 
-_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_SECONDS: Final = (
+    *(0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 2.5),
+    *(3.0, 4.0, 5.0, 7.5, 10.0, 30.0, 60.0, 300.0, 3600.0),
+)
 
 RECEIVED: Final = Counter("warroom_mentions_received_total", "Payloads that a source delivered", ["source"])
 MATCHED: Final = Counter("warroom_mentions_matched_total", "Mentions that a query matched and the log took", ["source"])

@@ -91,6 +91,7 @@ class Board:
         self._urgent: dict[str, int] = {}
         self._rate = Window(60_000, SEEN)
         self._delays = Window(_DELAY_SPAN)
+        self._fresh: list[int] = []
         self._changes = Changes()
         self._spans = spans
         self._aged: object = None
@@ -131,7 +132,7 @@ class Board:
         self.stored_total += 1
         self.last_mention = max(self.last_mention or 0, item.received)
         self._rate.add(now, 1)
-        self._delays.add(now, max(0.0, (now - received) / 1000))
+        self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
         self._changes.figures = True
@@ -221,6 +222,14 @@ class Board:
             del self.alerts[key]
             self._changes.alerts = True
 
+    def cut(self, now: int) -> list[float]:
+        """Return the seconds from receipt to `now`, when a frame is cut, of what came since the last one."""
+        delays = [max(0.0, (now - received) / 1000) for received in self._fresh]
+        for delay in delays:
+            self._delays.add(now, delay)
+        self._fresh = []
+        return delays
+
     def chosen(self) -> list[Item]:
         """Return the most urgent, then newest mentions: at most 50."""
         ranked = sorted(self.items.values(), key=lambda item: (RANK[item.urgency], item.published), reverse=True)
@@ -268,7 +277,7 @@ class Board:
 
     def adopt(self, old: Board) -> None:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
-        self._rate, self._delays = old._rate, old._delays
+        self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
         self.sources = {**self.sources, **old.sources}
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)

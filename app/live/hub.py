@@ -133,7 +133,6 @@ class Hub:
         channel.tail.append((position, scored))
         if channel.board.mention(scored, ms(self._now(mention.realm))):
             SHOWN.labels(mention.source_id).inc()
-            LATENCY.labels("frame").observe(max(0.0, (self._clock() - mention.received_at).total_seconds()))
             if mention.realm == LIVE:
                 self._live_at = self._clock()
 
@@ -214,7 +213,10 @@ class Hub:
         for realm, channel in self._channels.items():
             if self._ticks % RATES[1] == 0:
                 channel.board.age(ms(self._now(realm)), ms(self._clock()))
-            changes = channel.board.tick(ms(self._now(realm)))
+            now = ms(self._now(realm))
+            for delay in channel.board.cut(now):
+                LATENCY.labels("frame").observe(delay)
+            changes = channel.board.tick(now)
             for rate, ticks in RATES.items():
                 channel.pending[rate].merge(changes)
                 if self._ticks % ticks == 0 and channel.pending[rate]:
