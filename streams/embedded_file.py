@@ -165,7 +165,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if path.stat().st_size <= FULL_CHECK_BYTES:
         fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if fault != "ok":
-            raise StreamCorrupted(f"the log {path} is damaged ({fault}); {_remedy(path)}")
+            raise StreamCorrupted(f"the log {path} is damaged ({' '.join(fault.split())}); {_remedy(path)}")
     for name, topic in read_topics(connection).items():
         newest = connection.execute(f"SELECT max(offset) FROM {topic.table}").fetchone()[0]  # noqa: S608  a number
         if newest is not None and newest != topic.next - 1:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from streams.records import (
     decode,
 )
 from streams.source import Accepted, Arrival, SourceRefused, SourceSettings, SourceUnreachable
+from streams.sources.file import FileSettings, FileSource
 from streams.sources.letters import letter
 from streams.sources.supervise import supervise
 from streams.sources.supervise_choice import Chooser, author_key
@@ -357,6 +359,19 @@ async def test_a_lone_arrival_does_not_wait_for_company(stream: EmbeddedStream) 
 
     await run_until(source, stream, log, settled)
     assert await mentions(stream) == [("post1", 1)]
+
+
+async def test_the_same_file_twice_and_a_copy_of_it_give_nothing_new(stream: EmbeddedStream, tmp_path: Path) -> None:
+    log = Memory()
+    rows = [{"id": f"p{number}", "text": "acme", "date": "2026-11-20"} for number in range(450)]
+    for name in ("a.jsonl", "a.jsonl", "copy.jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        log.cursor = None if name == "copy.jsonl" else log.cursor
+        chosen = FileSettings(id="s", kind="file", path=tmp_path / name)
+        async with asyncio.timeout(20):
+            await supervise(FileSource(chosen), chosen, stream, log, match)
+    assert await mentions(stream) == [(f"p{number}", 0) for number in range(450)]
+    assert (log.tally.matched, log.tally.duplicated) == (450, 450)
 
 
 async def test_a_busy_stream_shares_appends(stream: EmbeddedStream) -> None:
