@@ -29,21 +29,21 @@ def run(history: History, partitions: int) -> list[AlertEvent]:
     return engine.step(history).events
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(chosen=posts(300, KINDS), partitions=st.integers(1, 3), seed=st.integers(0, 99), finish=st.booleans())
 def test_alerts_equal_the_oracles(chosen: list[Post], partitions: int, seed: int, finish: bool) -> None:
     history = history_of(chosen, partitions, seed, finish=finish)
     assert transitions(run(history, partitions)) == expected_alerts(history, RULES, partitions=partitions)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(chosen=posts(300, KINDS), seed=st.integers(0, 99))
 def test_alerts_equal_the_oracles_in_real_time(chosen: list[Post], seed: int) -> None:
     history = history_of(chosen, 1, seed, behind=0.0)
     assert transitions(run(history, 1)) == expected_alerts(history, RULES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(chosen=posts(49, ("publish",)), partitions=st.integers(1, 3), seeds=st.tuples(st.integers(), st.integers()))
 def test_order_within_the_lateness_does_not_matter(chosen: list[Post], partitions: int, seeds: tuple[int, int]) -> None:
     one = run(history_of(chosen, partitions, seeds[0]), partitions)
@@ -52,7 +52,7 @@ def test_order_within_the_lateness_does_not_matter(chosen: list[Post], partition
     assert {(event.alert_id, event.seq) for event in one} == {(event.alert_id, event.seq) for event in other}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(chosen=posts(200, KINDS), partitions=st.integers(1, 2), seed=st.integers(0, 99))
 def test_any_split_with_dump_and_load_gives_the_same_events(chosen: list[Post], partitions: int, seed: int) -> None:
     history = history_of(chosen, partitions, seed)

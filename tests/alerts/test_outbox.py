@@ -1,0 +1,216 @@
+"""Outbox and sender over the real store and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+import pytest
+
+from alerts.notifiers import Attempt, Notifier, ReceiverSettings, Reject, Retry, Sent
+from alerts.notifiers.console import ConsoleReceiver
+from alerts.notifiers.webhook import WebhookNotifier
+from alerts.outbox import Decision, Outbox, decide, send_key
+from alerts.ports import Send
+from alerts.sender import Sender, outcome_of, wait_before
+from app.store import TRANSIENT, Store
+from streams.pump import Received
+from streams.records import AlertEvent, AlertState, AnyRecord, encode
+from streams.stream import Delivery, Position
+from tests.alerts.receivers import HANG, Receiver, alert, hook, receiving
+from tests.alerts.worlds import pulse
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def received(record: AnyRecord, offset: int = 0) -> Received:
+    return Received(Delivery(Position(0, offset), "k", encode(record), NOW), record)
+
+
+@asynccontextmanager
+async def sending(store: Store, notifiers: Mapping[str, Notifier]) -> AsyncIterator[Callable[[AlertEvent], None]]:
+    """Run outbox and sender; what is yielded hands an event over. Waits are short: chance is 0."""
+    wake = asyncio.Event()
+    known: dict[str, ReceiverSettings] = {name: hook("https://example.org/") for name in notifiers}
+    box = Outbox(store, known, wake)
+    sender = Sender(store, notifiers, wake, transient=TRANSIENT, chance=lambda: 0.0)
+
+    def tell(event: AlertEvent) -> None:
+        tasks.create_task(box.handle([received(event)]))
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(sender.run())
+        try:
+            yield tell
+        finally:
+            running.cancel()
+    for notifier in notifiers.values():
+        await notifier.aclose()
+
+
+async def until(condition: Callable[[], bool], receiver: Receiver) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            receiver.arrived.clear()
+            await receiver.arrived.wait()
+
+
+async def results(store: Store, alert_id: str, least: int) -> list[tuple[int, str, str]]:
+    """The attempts, once there are enough of them: the last one is recorded a moment after it was made."""
+    async with asyncio.timeout(20):
+        while len(found := await store.notifications(alert_id)) < least:  # noqa: ASYNC110  the store tells nobody
+            await asyncio.sleep(0.01)
+    return [(one.seq, one.receiver, one.result) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("event", "receiver", "expected"),
+    [
+        (alert(), hook("https://x.org/"), Decision.SEND),
+        (alert(state=AlertState.NO_DATA), hook("https://x.org/"), Decision.SEND),
+        (alert(state=AlertState.RESOLVED), hook("https://x.org/"), Decision.SEND),
+        (alert(state=AlertState.PENDING), hook("https://x.org/"), Decision.QUIET_STATE),
+        (alert(state=AlertState.ACKNOWLEDGED), hook("https://x.org/"), Decision.QUIET_STATE),
+        (alert(realm="rehearsal"), hook("https://x.org/"), Decision.OTHER_REALM),
+        (alert(realm="replay"), ConsoleReceiver(id="c"), Decision.OTHER_REALM),
+        (alert(realm="rehearsal"), ConsoleReceiver(id="c"), Decision.SEND),
+        (alert(), None, Decision.UNKNOWN_RECEIVER),
+    ],
+)
+def test_each_decision_has_a_reason(event: AlertEvent, receiver: ReceiverSettings | None, expected: Decision) -> None:
+    assert decide(event, receiver) is expected
+
+
+async def test_an_event_read_twice_is_in_the_outbox_once(store: Store) -> None:
+    box = Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event())
+    batch = [received(alert()), received(alert(realm="rehearsal", alert_id="a2")), received(pulse(1))]
+    for _ in range(2):
+        rejected = await box.handle(batch)
+        assert [one.reason for one in rejected] == ["[alerts] holds no pulse"]
+    (send,) = await store.claim(datetime.now(UTC), 10, 1)
+    assert send.key == send_key(alert(), "hook") == "a1:0:hook"
+    assert send.expires_at - send.due_at == timedelta(hours=24)
+
+
+async def test_an_alert_is_delivered_and_a_failing_receiver_gets_it_later(store: Store) -> None:
+    async with receiving(["503", "429 retry-after: 0", "200"]) as receiver:
+        async with sending(store, {"hook": WebhookNotifier(hook(receiver.url))}) as tell:
+            tell(alert())
+            await until(lambda: len(receiver.got) == 3, receiver)
+            assert [one[2] for one in await results(store, "a1", 3)] == ["retry", "retry", "delivered"]
+        assert len({got.headers["webhook-id"] for got in receiver.got}) == 1
+
+
+async def test_firing_and_resolved_arrive_in_order_though_the_first_attempt_fails(store: Store) -> None:
+    async with receiving(["500", "500", "200"]) as receiver:
+        notifier = WebhookNotifier(hook(receiver.url))
+        async with sending(store, {"hook": notifier}) as tell:
+            tell(alert())
+            await until(lambda: len(receiver.got) == 1, receiver)
+            tell(alert(seq=1, state=AlertState.RESOLVED))
+            await until(lambda: len(receiver.got) == 3, receiver)
+    assert [json.loads(got.body)["alert"]["seq"] for got in receiver.got] == [0, 0, 0]
+
+
+async def test_both_events_of_one_claim_go_in_order(store: Store) -> None:
+    box = Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event())
+    await box.handle([received(alert(seq=1, state=AlertState.RESOLVED)), received(alert())])
+    async with receiving(["200"]) as receiver, sending(store, {"hook": WebhookNotifier(hook(receiver.url))}):
+        await until(lambda: len(receiver.got) == 2, receiver)
+    assert [json.loads(got.body)["alert"]["seq"] for got in receiver.got] == [0, 1]
+
+
+async def test_a_hanging_receiver_delays_no_other(store: Store) -> None:
+    async with receiving([HANG]) as deaf, receiving(["200"]) as well:
+        notifiers = {"deaf": WebhookNotifier(hook(deaf.url)), "well": WebhookNotifier(hook(well.url))}
+        async with sending(store, notifiers) as tell:
+            for number in range(20):
+                tell(alert(f"a{number}", receivers=("deaf", "well")))
+            await until(lambda: len(well.got) == 20, well)
+        assert len(deaf.got) <= 8
+
+
+async def test_what_is_refused_is_recorded_as_failed_and_not_tried_again(store: Store) -> None:
+    async with receiving(["404", "200"]) as receiver:
+        notifier = WebhookNotifier(hook(receiver.url))
+        async with sending(store, {"hook": notifier}) as tell:
+            tell(alert(receivers=("hook", "gone")))
+            assert sorted(await results(store, "a1", 2)) == [(0, "gone", "failed"), (0, "hook", "failed")]
+            tell(alert("a2"))
+            await until(lambda: len(receiver.got) == 2, receiver)
+    reasons = {one.reason for one in await store.notifications("a1")}
+    assert reasons == {"HTTP 404", "receiver 'gone' is not configured; add it, or take it out of the rule"}
+
+
+class Faulty:
+    """A stranger's notifier with a bug."""
+
+    settings_model: ClassVar[type[ReceiverSettings]] = ReceiverSettings
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyError("bug")
+        return Sent()
+
+    async def aclose(self) -> None:
+        return
+
+
+async def test_a_fault_in_a_notifier_stops_nothing(store: Store) -> None:
+    async with sending(store, {"hook": Faulty()}) as tell:
+        tell(alert())
+        assert [one[2] for one in await results(store, "a1", 2)] == ["retry", "delivered"]
+
+
+async def test_a_lease_that_ran_out_is_sent_again_with_the_same_key(store: Store) -> None:
+    box = Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event())
+    await box.handle([received(alert())])
+    (claimed,) = await store.claim(datetime.now(UTC), 10, 0.0)  # a process that died after its claim
+    async with receiving(["200"]) as receiver, sending(store, {"hook": WebhookNotifier(hook(receiver.url))}):
+        await until(lambda: len(receiver.got) == 1, receiver)
+    assert receiver.got[0].headers["webhook-id"] == claimed.key
+
+
+def pending(attempts: int, expires: float) -> Send:
+    return Send("k", "hook", alert(), attempts, NOW, NOW + timedelta(seconds=expires))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "attempts", "expires", "result", "wait"),
+    [
+        (Sent("HTTP 200"), 0, 60, "delivered", None),
+        (Reject("HTTP 400"), 0, 60, "failed", None),
+        (Retry("HTTP 500"), 0, 60, "retry", 0.5),
+        (Retry("HTTP 500"), 4, 60, "retry", 8.0),
+        (Retry("HTTP 500"), 400, 1000, "retry", 150.0),
+        (Retry("HTTP 429", 40.0), 0, 60, "retry", 40.0),
+        (Retry("HTTP 429", 90_000.0), 0, 90_000, "retry", 3600.0),
+        (Retry("HTTP 500"), 400, 100, "failed", None),
+    ],
+)
+def test_outcomes(attempt: Attempt, attempts: int, expires: float, result: str, wait: float | None) -> None:
+    outcome = outcome_of(pending(attempts, expires), attempt, NOW, 0.5)
+    assert outcome.result == result
+    assert outcome.retry_at == (None if wait is None else NOW + timedelta(seconds=wait))
+
+
+def test_waits_have_full_jitter_and_a_ceiling() -> None:
+    assert [wait_before(n, None, 0.999999) for n in (1, 2, 3, 9, 10, 1000)] == pytest.approx(
+        [1, 2, 4, 256, 300, 300], rel=1e-4
+    )
+    assert wait_before(5, None, 0.0) == 0.05
+
+
+async def test_an_expired_send_fails_where_it_is_seen(store: Store) -> None:
+    past = datetime.now(UTC) - timedelta(hours=25)
+    await store.enqueue([Send("a1:0:hook", "hook", alert(), 0, past, past + timedelta(hours=24))])
+    async with sending(store, {"hook": Faulty()}):
+        assert [one[2] for one in await results(store, "a1", 1)] == ["failed"]
