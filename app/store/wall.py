@@ -6,20 +6,21 @@ Owns the reading. Does not own boards or frames (`app.live`): they go on from `p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store import alerts, ledger, offsets, rollups
+from app.store.batches import slices
 from app.store.ledger import SourceState
 from app.store.offsets import Reader
 from app.store.rows import URGENCIES, URGENT, author_key, minute_of, moment_of, scored_of
 from app.tables import mentions, withdrawals
 from app.tables import rollups as rollup_table
-from streams.records import LIVE, AlertEvent, Identity, ScoredMention
+from streams.records import LIVE, AlertEvent, ScoredMention
 
 DAY_MINUTES: Final = 1440
 HOUR_MINUTES: Final = 60
@@ -29,6 +30,7 @@ RECENT_SPAN: Final = timedelta(minutes=10)
 LIVE_SPAN: Final = timedelta(hours=1)
 CHOSEN: Final = 50
 MOST_KNOWN: Final = 50_000
+_PART: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,31 +155,44 @@ async def _chosen(connection: AsyncConnection, realm: str, since: datetime) -> l
 
 
 async def _known(connection: AsyncConnection, realm: str, since: datetime) -> list[Known]:
-    stone = withdrawals.alias("stone")
-    over = and_(stone.c.key == mentions.c.key, or_(stone.c.realm == mentions.c.realm, stone.c.realm == LIVE))
-    names = ("source_kind", "native_id", "revision", "published_at", "sentiment", "author_id", "deleted_at")
-    base = (
-        select(*(mentions.c[name] for name in names), func.max(stone.c.revision).label("stone"))
-        .select_from(mentions.outerjoin(stone, over))
-        .where(mentions.c.realm == realm)
-        .group_by(mentions.c.id, *(mentions.c[name] for name in names))
-        .limit(MOST_KNOWN)
-    )
-    received = base.where(mentions.c.received_at > since).group_by(mentions.c.received_at)
-    deleted = base.where(mentions.c.deleted_at > since)
-    found = await _known_of(connection, deleted)
-    found |= await _known_of(connection, received.order_by(mentions.c.received_at.desc()))
-    return list(found.values())[-MOST_KNOWN:]
-
-
-async def _known_of(connection: AsyncConnection, query: Select[tuple[object, ...]]) -> dict[str, Known]:
+    """Read in parts: the loop of a serving process goes on in between."""
+    column = mentions.c
+    names = ("source_kind", "native_id", "revision", "published_at", "sentiment", "author_id", "deleted_at", "key")
+    base = select(*(column[name] for name in names)).where(column.realm == realm).limit(MOST_KNOWN)
+    deleted = base.where(column.deleted_at > since)
+    received = base.where(column.received_at > since).order_by(column.received_at.desc())
     found: dict[str, Known] = {}
-    for row in await connection.execute(query):
-        key = Identity.model_construct(source_kind=row.source_kind, native_id=row.native_id).key
-        author = author_key(row.source_kind, row.author_id) if row.author_id else ""
-        revision = max(row.revision, -1 if row.stone is None else row.stone)
-        negative = row.sentiment == "negative"
-        found[key] = Known(key, revision, row.published_at, negative, author, row.deleted_at is not None)
+    erased: dict[bytes, str] = {}
+    for query in (deleted, received):
+        async for part in (await connection.stream(query)).partitions(_PART):
+            for row in part:
+                one = _known_of(row)
+                found[one.key] = one
+                if one.deleted:
+                    erased[row.key] = one.key
+    for raised in await _raised(connection, realm, erased):
+        found[raised[0]] = replace(found[raised[0]], revision=max(raised[1], found[raised[0]].revision))
+    return list(found.values())[:MOST_KNOWN]
+
+
+def _known_of(row: Row[Any]) -> Known:
+    return Known(
+        key=f"{row.source_kind}\x1f{row.native_id}",
+        revision=row.revision,
+        published_at=row.published_at,
+        negative=row.sentiment == "negative",
+        author=author_key(row.source_kind, row.author_id) if row.author_id else "",
+        deleted=row.deleted_at is not None,
+    )
+
+
+async def _raised(connection: AsyncConnection, realm: str, erased: Mapping[bytes, str]) -> list[tuple[str, int]]:
+    """Return key and revision of the tombstones of erased posts."""
+    found: list[tuple[str, int]] = []
+    stone = withdrawals.c
+    for part in slices(erased):
+        query = select(stone.key, stone.revision).where(stone.key.in_(part), stone.realm.in_({realm, LIVE}))
+        found += [(erased[row.key], row.revision) for row in await connection.execute(query)]
     return found
 
 
