@@ -31,6 +31,8 @@ from nlp.training.corpora import TASKS, Corpus, auxiliary_corpora, own_corpora, 
 
 _SAVE_EVERY: Final = 180.0
 _SMOOTHING: Final = 0.05
+_OWN_SHARE: Final = 0.5
+"""Share of the batches of stage `all` that come from our own mentions; they carry three labels each."""
 _WARM_UP: Final = 100
 _REPORT_EVERY: Final = 50
 
@@ -59,9 +61,9 @@ def corpora_of(plan: Plan) -> list[Corpus]:
         return public
     own = own_corpora(own_files())
     for corpus in public:
-        corpus.share *= 0.45
+        corpus.share *= 1 - _OWN_SHARE
     for corpus in own:
-        corpus.share = 0.55 * len(corpus.train) / max(1, sum(len(c.train) for c in own))
+        corpus.share = _OWN_SHARE * len(corpus.train) / sum(len(c.train) for c in own)
     return public + own
 
 
