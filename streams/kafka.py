@@ -29,7 +29,8 @@ class KafkaStream:
     async def open(cls, settings: KafkaSettings) -> KafkaStream:
         """Connect and make the topics that are missing; StreamError if the cluster can't be reached now."""
         stream = cls(settings)
-        await stream._ensure(*settings.topics)
+        await make_topics(settings, settings.topics)
+        stream._known.update(settings.topics)
         return stream
 
     async def append(self, topic: str, items: Sequence[Item]) -> None:

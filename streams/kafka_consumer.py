@@ -212,9 +212,11 @@ class KafkaConsumer:
         """Seek every newly assigned partition; again, if another rebalance comes between."""
         while self._placed != self._assigned.generation:
             generation, partitions = self._assigned.generation, self._assigned.partitions
+            numbers = frozenset(tp.partition for tp in partitions)
+            wanted = {} if self._positions is None or not numbers else await self._positions(numbers)
             async with translated(f"placing {self._topic}"):
                 try:
-                    places, fresh = await self._places(client, partitions)
+                    places, fresh = await self._places(client, partitions, wanted)
                     for tp, offset in places.items():
                         client.seek(tp, offset)
                 except IllegalStateError:  # a rebalance took it away meanwhile
@@ -231,13 +233,9 @@ class KafkaConsumer:
                 await self._commit(client, fresh)
 
     async def _places(
-        self, client: AIOKafkaConsumer, partitions: frozenset[TopicPartition]
+        self, client: AIOKafkaConsumer, partitions: frozenset[TopicPartition], wanted: Mapping[int, int]
     ) -> tuple[Mapping[TopicPartition, int], Mapping[int, int]]:
         """Return where each partition begins, and those of them that the group has no commit for."""
-        if not partitions:
-            return {}, {}
-        numbers = frozenset(tp.partition for tp in partitions)
-        wanted = {} if self._positions is None else await self._positions(numbers)
         beginning: Mapping[TopicPartition, int] = {}
         places: dict[TopicPartition, int] = {}
         fresh: dict[int, int] = {}
