@@ -275,13 +275,17 @@ class Board:
             self._changes.sources = True
         self._aged = aged
 
-    def adopt(self, old: Board) -> None:
+    def adopt(self, old: Board, now: int) -> None:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
         self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
         self.sources = {**self.sources, **old.sources}
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
+        before, after = old.minutes.chart(now), self.minutes.chart(now)
+        self.minutes.changed = old.minutes.changed | {
+            new.at for new, was in zip(after, before, strict=True) if new != was
+        }
         self._changes.merge(old._changes)
         self._changes.figures = True
 

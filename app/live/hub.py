@@ -34,7 +34,7 @@ RATES: Final = {5: 1, 2: 3, 1: 5}
 MOST_INSERTED: Final = 10
 REFRESH: Final = 60.0
 LIVE_SEEN: Final = timedelta(hours=1)
-TAIL_KEPT: Final = 50_000
+TAIL_KEPT: Final = 20_000
 
 Seed = Callable[[str, datetime, Spans], Awaitable[tuple[Board, Mapping[int, int]]]]
 """Given a realm and now: a board filled from the store, and the offsets of [scored] that it is complete up to."""
@@ -51,6 +51,14 @@ class Channel:
     rings: dict[int, Ring] = field(default_factory=dict)
     pending: dict[int, Changes] = field(default_factory=dict)
     tail: deque[tuple[Position, ScoredMention]] = field(default_factory=lambda: deque(maxlen=TAIL_KEPT))
+
+    def forget(self, positions: Mapping[int, int]) -> bool:
+        """Drop what the store has by now; False when the store is so far behind that the tail does not reach back."""
+        newer = [one for one in self.tail if one[0].offset >= positions.get(one[0].partition, 0)]
+        if len(newer) == TAIL_KEPT:
+            return False
+        self.tail = deque(newer, maxlen=TAIL_KEPT)
+        return True
 
     def __post_init__(self) -> None:
         self.rings = {rate: Ring(self.seq) for rate in RATES}
@@ -102,13 +110,12 @@ class Hub:
         """Fill each board anew from the store and apply again what the tail read since: exact figures."""
         for realm, channel in self._channels.items():
             board, positions = await self._seed(realm, self._now(realm), self._spans)
-            old = channel.board
-            now = ms(self._now(realm))
-            for position, scored in channel.tail:
-                if position.offset >= positions.get(position.partition, 0):
+            if channel.forget(positions):
+                now = ms(self._now(realm))
+                for _, scored in channel.tail:
                     board.mention(scored, now)
-            board.adopt(old)
-            channel.board = board
+                board.adopt(channel.board, now)
+                channel.board = board
 
     def _now(self, realm: str) -> datetime:
         if realm == REPLAY and self._replay_clock is not None:

@@ -7,7 +7,9 @@ sources go on undisturbed, new queries hold for all at once. Does not own a sour
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -20,6 +22,9 @@ from streams.source import Source, SourceSettings
 from streams.sources import load_source
 from streams.sources.supervise import supervise
 from streams.sources.webhook import WebhookSource
+
+CLAIM_EVERY: Final = 2.0
+"""Seconds between looks whether a source's claim is still ours, or free."""
 
 _log = structlog.get_logger("ingest")
 
@@ -51,7 +56,7 @@ class Sources:
         self._process = process
         self._webhooks = webhooks
         self._tasks = tasks
-        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._matcher = compile_queries(process.desk.configuration.queries)
 
     def match(self, mention: Mention) -> tuple[str, ...]:
@@ -64,15 +69,47 @@ class Sources:
         self._matcher = compile_queries(configuration.queries)
         wanted = {source.model_dump_json(): source for source in configuration.sources if source.enabled}
         for gone in [key for key in self._running if key not in wanted]:
-            source_id, task = self._running.pop(gone)
-            self._webhooks.remove(source_id)
+            task = self._running.pop(gone)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         for key, settings in wanted.items():
             if key not in self._running:
-                self._running[key] = settings.id, self._tasks.create_task(self._run(settings))
+                self._running[key] = self._tasks.create_task(self._run(settings))
 
     async def _run(self, settings: SourceSettings) -> None:
+        """Listen whenever the source's claim is ours: of several ingest processes one listens, the others stand by."""
+        claim = f"source {settings.id}"
+        try:
+            while True:
+                try:
+                    if await self._process.store.hold(claim) and await self._until_lost(settings, claim):
+                        return
+                except TRANSIENT as error:
+                    _log.warning("store_unreachable", source=settings.id, error=str(error))
+                await asyncio.sleep(CLAIM_EVERY)
+        finally:
+            with contextlib.suppress(*TRANSIENT):
+                await self._process.store.let_go(claim)
+
+    async def _until_lost(self, settings: SourceSettings, claim: str) -> bool:
+        """Listen until the source ends (True) or another process has taken its claim (False)."""
+        listening = asyncio.create_task(self._listen(settings))
+        try:
+            while not listening.done():
+                await asyncio.wait({listening}, timeout=CLAIM_EVERY)
+                try:
+                    if not await self._process.store.hold(claim):
+                        _log.warning("claim_lost", source=settings.id)
+                        return False
+                except TRANSIENT:
+                    continue  # nothing can be saved without the database either: the batch waits with us
+            await listening
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        return True
+
+    async def _listen(self, settings: SourceSettings) -> None:
         process = self._process
         source = load_source(settings.kind)(settings)
         progress = Progress()
@@ -91,6 +128,7 @@ class Sources:
                 progress=progress,
             )
         finally:
+            self._webhooks.remove(settings.id)
             process.health.forget(f"source {settings.id}")
         _log.info("source_finished", source=settings.id)
 

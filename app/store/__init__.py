@@ -13,7 +13,19 @@ from typing import Final
 
 from alerts.ports import Outcome, SavedEngine, Send
 from app.store import alerts as alert_rows
-from app.store import configurations, engine, ingest, keeping, ledger, offsets, outbox, retention, rollups, search
+from app.store import (
+    claims,
+    configurations,
+    engine,
+    ingest,
+    keeping,
+    ledger,
+    offsets,
+    outbox,
+    retention,
+    rollups,
+    search,
+)
 from app.store import wall as walls
 from app.store.alerts import AlertFilter
 from app.store.database import TRANSIENT, Database, StoreUnavailable, make_engine
@@ -40,7 +52,7 @@ class Store:
         self._database = database
         self._clock = clock
         self._normalise = normalise
-        self._leadership = engine.Leadership(database)
+        self._claims = claims.Claims(database)
 
     @classmethod
     async def open(cls, url: str, clock: Callable[[], datetime], normalise: Normalise = str.casefold) -> Store:
@@ -52,8 +64,8 @@ class Store:
         return cls(Database(*make_engine(url)), clock, normalise)
 
     async def aclose(self) -> None:
-        """Give up leadership and close all connections. Idempotent."""
-        await self._leadership.resign()
+        """Give up all claims and close all connections. Idempotent."""
+        await self._claims.resign()
         await self._database.engine.dispose()
 
     async def ping(self) -> None:
@@ -105,11 +117,21 @@ class Store:
         async with self._database.write() as connection:
             return await keeping.keep_dead(connection, self._database.flavour, Reader(DEAD, group), received)
 
+    # -- claims
+
+    async def hold(self, name: str) -> bool:
+        """Get or keep what only one process may do at a time; False while another has it. SQLite: always True."""
+        return await self._claims.hold(name)
+
+    async def let_go(self, name: str) -> None:
+        """Give a claim back."""
+        await self._claims.release(name)
+
     # -- alerts.ports.EngineLog
 
     async def lead(self) -> bool:
         """Become or stay the one process that runs the engine; False while another does. SQLite: always True."""
-        return await self._leadership.lead()
+        return await self._claims.hold("engine")
 
     async def load_engine(self, name: str) -> SavedEngine | None:
         """Return what was saved last under `name`; None at the first start."""

@@ -1,25 +1,19 @@
-"""The engine's saved state and its leadership (alerts.ports.EngineLog).
+"""The engine's saved state (alerts.ports.EngineLog).
 
-Owns `engines` and the PostgreSQL session lock that lets one process run the engine. Does not own the state's content.
-The version fences: a leader that lost the lock without noticing can't save.
+Owns `engines`. Does not own the state's content, nor who runs the engine (`claims`). The version fences: a leader that
+lost its claim without noticing can't save.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import dataclass, field
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.ports import SavedEngine, StaleEngine
-from app.store.database import Database
 from app.tables import engines
-
-LEADER = 0x57A2_0003
-"""Key of the PostgreSQL advisory lock that the engine's process holds."""
 
 
 async def load(connection: AsyncConnection, name: str) -> SavedEngine | None:
@@ -49,55 +43,3 @@ async def save(connection: AsyncConnection, name: str, saved: SavedEngine) -> No
         await connection.execute(insert(engines).values(name=name, **values))
     except IntegrityError as error:
         raise stale from error
-
-
-@dataclass
-class Leadership:
-    """One process's claim to run the engine: held as long as its own connection lives."""
-
-    database: Database
-    _connection: AsyncConnection | None = None
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def lead(self) -> bool:
-        """Become or stay leader; False while another process is. Errors of the connection come through."""
-        if not self.database.flavour.fence_alone:
-            return True  # SQLite serves one process
-        async with self._turn:
-            if self._connection is not None and await self._alive(self._connection):
-                return True
-            return await self._stand()
-
-    async def _alive(self, connection: AsyncConnection) -> bool:
-        try:
-            async with self.database.translated():
-                await connection.execute(text("SELECT 1"))
-        except BaseException:
-            await self._drop(connection)
-            raise
-        return True
-
-    async def _stand(self) -> bool:
-        async with self.database.translated():
-            connection = await self.database.engine.connect()
-            try:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                won = (await connection.execute(text(f"SELECT pg_try_advisory_lock({LEADER})"))).scalar_one()
-            except BaseException:
-                await self._drop(connection)
-                raise
-        if won:
-            self._connection = connection
-            return True
-        await connection.close()
-        return False
-
-    async def _drop(self, connection: AsyncConnection) -> None:
-        self._connection = None
-        await connection.invalidate()
-        await connection.close()
-
-    async def resign(self) -> None:
-        """Give the lock back by closing its connection."""
-        if self._connection is not None:
-            await self._drop(self._connection)
