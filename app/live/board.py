@@ -24,6 +24,7 @@ CHOSEN: Final = 50
 _CHOSEN_SPAN: Final = 30 * 60_000
 _URGENT_SPAN: Final = 15 * 60_000
 _RESOLVED_SPAN: Final = 10 * 60_000
+_RATE_SPAN: Final = 60_000
 _DELAY_SPAN: Final = 60_000
 LOST_AFTER: Final = 15_000
 """A source whose pulses stopped for so many ms is shown as lost: its ingest process is gone or cut off."""
@@ -89,7 +90,7 @@ class Board:
         self.last_mention: int | None = None
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         self._urgent: dict[str, int] = {}
-        self._rate = Window(60_000, SEEN)
+        self._rate = Window(_RATE_SPAN, SEEN)
         self._delays = Window(_DELAY_SPAN)
         self._fresh: list[int] = []
         self._changes = Changes()
@@ -131,7 +132,8 @@ class Board:
             self.heard_today += 1
         self.stored_total += 1
         self.last_mention = max(self.last_mention or 0, item.received)
-        self._rate.add(now, 1)
+        if item.published > now - _RATE_SPAN:
+            self._rate.add(item.published, 1)
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from app.frames import Bye, Delta, Heartbeat, Item, Resync, Snapshot
+from app.frames import Bye, Delta, Heartbeat, Item, Resync, Snapshot, WallSource
 from app.live.board import Board, Changes, Spans, ms
 from app.live.items import RANK
 from app.live.ring import Encoded, Ring
@@ -187,8 +187,14 @@ class Hub:
             usual=figures.per_minute_usual,
             items=board.chosen(),
             alerts=board.open_alerts(),
-            sources=board.source_states(ms(self._clock())),
+            sources=self._sources(realm),
         )
+
+    def _sources(self, realm: str) -> list[WallSource]:
+        """Return the realm's sources; a rehearsal also says how the live ones are, for it may stand in for them."""
+        now = ms(self._clock())
+        own = self._channels[realm].board.source_states(now)
+        return own if realm != REHEARSAL else [*own, *self._channels[LIVE].board.source_states(now)]
 
     def _pulse(self, realm: str) -> int | None:
         pulse = self._channels[realm].board.pulse
@@ -255,7 +261,7 @@ class Hub:
             minutes=[board.minutes.minute(at) for at in sorted(changes.minutes)],
             usual=figures.per_minute_usual if figures else None,
             alerts=board.open_alerts() if changes.alerts else None,
-            sources=board.source_states(ms(self._clock())) if changes.sources else None,
+            sources=self._sources(realm) if changes.sources else None,
             live_seen=self.live_seen,
         )
 

@@ -42,7 +42,7 @@ class RehearsalSettings(SourceSettings):
     rate: float = Field(default=0.6, gt=0, le=1000)
     peak: float = Field(default=2.5, ge=0, le=1000)
     crisis_every: float = Field(default=360.0, ge=20, description="seconds from one crisis to the next")
-    history: float = Field(default=75.0, ge=0, le=1440, description="minutes of ordinary past sent at the first start")
+    history: float = Field(default=50.0, ge=0, le=1440, description="minutes of ordinary past sent at the first start")
 
 
 class Line(BaseModel):
