@@ -1,0 +1,121 @@
+"""The hub's totals are the store's at the store's offset plus what the tail read since: exact at start and refresh."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.live.hub import Hub
+from app.roles.serve import make_hub
+from app.roles.store import GROUP
+from app.store import Store
+from streams.pump import Received
+from streams.records import Pulse, ScoredMention, SourceStatus
+from streams.stream import Delivery, Position
+from tests.app.conftest import Served
+from tests.app.test_live_board import scored
+
+
+def at(offset: int, record: ScoredMention | Pulse) -> Received:
+    return Received(Delivery(Position(0, offset), "k", b"", datetime.now(UTC)), record)
+
+
+def fresh(number: int, **fields: Any) -> ScoredMention:
+    now = datetime.now(UTC)
+    return scored(str(number), **{"received_at": now, "published_at": now - timedelta(seconds=1), **fields})
+
+
+async def keep(store: Store, *received: Received) -> None:
+    pairs = [(one.delivery.position, one.record) for one in received]
+    await store.keep(GROUP, [(place, record) for place, record in pairs if isinstance(record, ScoredMention | Pulse)])
+
+
+def totals(hub: Hub) -> tuple[int, int, int]:
+    snap = hub.snapshot("live")
+    return snap.figures.heard_today, snap.figures.stored_total, sum(minute.total for minute in snap.minutes)
+
+
+async def test_a_hub_starts_where_the_store_stands_and_counts_nothing_twice(served: Served) -> None:
+    store = served.process.store
+    log = [at(offset, fresh(offset, sentiment="negative")) for offset in range(20)]
+    await keep(store, *log[:12])
+    hub = make_hub(served.process)
+    starts = await hub.start()
+    assert starts == {0: 12}
+    assert totals(hub) == (12, 12, 12)
+    await hub.take_scored(log[12:])
+    assert totals(hub) == (20, 20, 20)
+    await hub.take_scored(log[8:])
+    assert totals(hub) == (20, 20, 20), "a tail that repeats itself counts once"
+
+
+async def test_a_refresh_heals_what_the_tail_missed_and_keeps_what_the_store_has_not_yet(served: Served) -> None:
+    store, hub = served.process.store, make_hub(served.process)
+    log = [at(offset, fresh(offset)) for offset in range(30)]
+    await hub.start()
+    await hub.take_scored(log[:5])
+    await hub.take_scored(log[10:30])
+    await keep(store, *log[:20])
+    assert totals(hub) == (25, 25, 25)
+    await hub.refresh()
+    assert totals(hub) == (30, 30, 30)
+    await keep(store, *log[20:])
+    await hub.refresh()
+    assert totals(hub) == (30, 30, 30)
+
+
+async def test_a_refresh_sends_the_minutes_that_it_changed(served: Served) -> None:
+    store, hub = served.process.store, make_hub(served.process)
+    log = [at(offset, fresh(offset)) for offset in range(4)]
+    await hub.start()
+    await hub.take_scored(log[:1])
+    hub.tick()
+    before = hub.snapshot("live").seq
+    await keep(store, *log)
+    await hub.refresh()
+    hub.tick()
+    frames = hub.ring("live", 5).after(before)
+    assert frames
+    assert '"total":4' in frames[-1].text.replace(" ", "")
+
+
+async def test_sources_and_their_last_words_survive_a_restart_but_are_no_sign_of_life(served: Served) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    pulse = Pulse(source_id="s", source_kind="file", at=long_ago, sent_at=long_ago, status=SourceStatus.LIVE)
+    await keep(served.process.store, at(0, pulse))
+    hub = make_hub(served.process)
+    await hub.start()
+    snap = hub.snapshot("live")
+    assert [(source.id, source.status) for source in snap.sources] == [("s", "lost")]
+    assert snap.pulse is None
+
+
+async def test_auto_is_the_rehearsal_until_a_live_mention_comes(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    assert hub.realm("auto") == "rehearsal"
+    await hub.take_scored([at(0, fresh(1))])
+    assert hub.realm("auto") == "live"
+    assert hub.realm("moon") is None
+
+
+async def test_realms_never_mix(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    await hub.take_scored([at(0, fresh(1, realm="rehearsal")), at(1, fresh(2))])
+    assert totals(hub) == (1, 1, 1)
+    assert [item.id for item in hub.snapshot("rehearsal").items] == ["file\x1f1"]
+
+
+async def test_a_replay_runs_on_its_own_clock(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    then = datetime(2020, 2, 2, 12, tzinfo=UTC)
+    pulse = Pulse(
+        source_id="replay", source_kind="store", realm="replay", at=then, sent_at=datetime.now(UTC),
+        status=SourceStatus.LIVE,
+    )  # fmt: skip
+    await hub.take_scored([at(0, pulse), at(1, fresh(1, realm="replay", published_at=then))])
+    snap = hub.snapshot("replay")
+    assert snap.ts == int(then.timestamp() * 1000)
+    assert sum(minute.total for minute in snap.minutes) == 1
