@@ -37,16 +37,16 @@ export function alertLines(alerts: readonly WallAlert[], now: number): AlertLine
       state: alert.state,
       says: says(alert),
       age: ago(now - (alert.state === 'firing' || alert.state === 'acknowledged' ? alert.started : alert.changed)),
-      reason: [alert.count > 0 ? things(alert.count, 'mention') : '', visible(alert.reason)].filter(Boolean).join(' · '),
+      reason: visible(alert.reason) || (alert.count > 0 ? things(alert.count, 'mention') : ''),
       realm: alert.realm === 'live' ? '' : alert.realm.toUpperCase(),
       tone: tone(alert),
     }));
 }
 
-/** Height of a line with a title of one row, and what a second row adds, in rem; a letter's width is a generous mean. */
+/** Height of a line without second rows, what those of title and reason add, and generous means of letters' widths, rem. */
 const LINE = 13.4;
-const ROW = 4.3;
-const LETTER = 1.95;
+const TITLE = { row: 4.3, letter: 1.95 };
+const REASON = { row: 3.5, letter: 1.55 };
 
 /** Split lines into those that fit whole into `height` x `width` (rem) and the number of the others; one always fits. */
 export function fittingAlerts(
@@ -56,7 +56,8 @@ export function fittingAlerts(
 ): { shown: readonly AlertLine[]; more: number } {
   let used = 0;
   const over = lines.findIndex((line, index) => {
-    used += LINE + (line.title.length * LETTER > width ? ROW : 0);
+    used += LINE + (line.title.length * TITLE.letter > width ? TITLE.row : 0);
+    used += (line.realm.length + line.word.length + line.reason.length + 6) * REASON.letter > width ? REASON.row : 0;
     return index > 0 && used > height;
   });
   const shown = over < 0 ? lines : lines.slice(0, over);

@@ -31,23 +31,27 @@ export const NOTHING: Choice = { slots: [], turns: new Map() };
  * Return the next choice of at most `places` mentions at `now` and `at`; the same object if none changed.
  *
  * A mention that is gone leaves at once. One that had its dwell time leaves for a candidate at least as urgent that has
- * waited longer; never for a less urgent one. An edit shows at once, in place.
+ * waited longer; never for a less urgent one. An edit shows at once, in place. Copies of one text take one place.
  */
 export function choose(before: Choice, items: readonly Item[], places: number, now: number, at: number): Choice {
   const byId = new Map(items.map((item) => [item.id, item]));
   const waiting = candidates(before, items, now);
   const slots: Slot[] = [];
-  for (const slot of before.slots.slice(0, places)) {
+  const kept = before.slots.slice(0, places);
+  for (const [index, slot] of kept.entries()) {
     const item = byId.get(slot.item.id);
-    const next = waiting[0];
+    const next = unlike(waiting, [...slots, ...kept.slice(index + 1)]);
     if (item && (at - slot.since < DWELL || !next || level(next, now) < level(item, now))) {
       slots.push(item === slot.item ? slot : { item, since: slot.since });
     } else if (next) {
       slots.push({ item: next, since: at });
-      waiting.shift();
+      waiting.splice(waiting.indexOf(next), 1);
     }
   }
-  for (const item of waiting.slice(0, Math.max(0, places - slots.length))) slots.push({ item, since: at });
+  for (let next = unlike(waiting, slots); next && slots.length < places; next = unlike(waiting, slots)) {
+    slots.push({ item: next, since: at });
+    waiting.splice(waiting.indexOf(next), 1);
+  }
   return same(before.slots, slots) ? before : { slots, turns: turned(before.turns, slots, at) };
 }
 
@@ -58,6 +62,25 @@ function candidates(before: Choice, items: readonly Item[], now: number): Item[]
   return items
     .filter((item) => !shown.has(item.id))
     .sort((a, b) => level(b, now) - level(a, now) || compare(turn(a), turn(b)) || b.published - a.published);
+}
+
+/** The first that says something else than what is on screen. */
+function unlike(waiting: readonly Item[], shown: readonly Slot[]): Item | undefined {
+  const said = new Set(shown.map((slot) => gist(slot.item)));
+  return waiting.find((item) => !said.has(gist(item)));
+}
+
+const GISTS = new WeakMap<Item, string>();
+
+/** Letters alone: copies differ in handles, numbers, links and signs at most. Texts without letters are each their own. */
+function gist(item: Item): string {
+  let known = GISTS.get(item);
+  if (known === undefined) {
+    const letters = item.text.toLowerCase().replace(/https?:\/\/\S+|[@#][\w.-]+/g, '').replace(/\P{L}+/gu, '');
+    known = letters === '' ? item.id : letters.slice(0, 80);
+    GISTS.set(item, known);
+  }
+  return known;
 }
 
 /** -Infinity minus itself is no number, so no subtraction. */

@@ -6,7 +6,7 @@
  */
 import type { Realm } from './protocol';
 
-export type Freshness = 'connecting' | 'live' | 'delayed' | 'stale';
+export type Freshness = 'connecting' | 'live' | 'delayed' | 'stale' | 'ended';
 
 export const DELAYED_AFTER = 3_000;
 export const STALE_AFTER = 15_000;
@@ -17,6 +17,8 @@ export interface Proof {
   readonly pulse: number | null;
   /** When the page, or this wall, began to wait. */
   readonly since: number;
+  /** Every source has said that it came to its end (a file, a replay): nothing more is awaited. */
+  readonly ended?: boolean;
 }
 
 /** Age in ms of what is shown at `now`; counted from the beginning of the wait while nothing was proved. */
@@ -26,6 +28,7 @@ export function age(proof: Proof, now: number): number {
 
 /** The word for it. Only a frame that proves newer data makes a stale wall fresh again, never an open socket. */
 export function freshness(proof: Proof, now: number): Freshness {
+  if (proof.ended === true) return 'ended';
   const old = age(proof, now);
   if (old >= STALE_AFTER) return 'stale';
   if (proof.pulse === null) return 'connecting';
@@ -35,5 +38,5 @@ export function freshness(proof: Proof, now: number): Freshness {
 /** What the pill says. Only real data may be called LIVE: a rehearsal or replay that keeps up is ON TIME. */
 export function pillWord(word: Freshness, realm: Realm): string {
   if (word === 'live') return realm === 'live' ? 'LIVE' : 'ON TIME';
-  return { connecting: 'CONNECTING', delayed: 'DELAYED', stale: '✖\uFE0E STALE' }[word];
+  return { connecting: 'CONNECTING', delayed: 'DELAYED', stale: '✖\uFE0E STALE', ended: 'ENDED' }[word];
 }

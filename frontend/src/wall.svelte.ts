@@ -74,7 +74,7 @@ export class Wall {
     this.#clock.learn(state.ts, at);
     if (other) this.#change(state, at);
     // A server that has just started knows no pulse yet: what was proved before stays the newest.
-    if (proved) this.#proof = { ...this.#proof, pulse: state.pulse ?? this.#proof.pulse };
+    if (proved) this.#proof = { ...this.#proof, pulse: state.pulse ?? this.#proof.pulse, ended: ended(state) };
     this.state = state;
     this.#look(at);
   }
@@ -134,6 +134,10 @@ export class Wall {
       });
     }, Math.random() * within);
   }
+}
+
+function ended(state: WallState): boolean {
+  return state.sources.length > 0 && state.sources.every((source) => source.status === 'finished');
 }
 
 function hourIn(zone: string): (ms: number) => number {

@@ -50,6 +50,14 @@ describe('choose', () => {
     expect(after.slots).toEqual([{ item: item('a', { text: 'edited' }), since: 0 }]);
   });
 
+  it('gives copies of one text one place, and the others to other voices', () => {
+    const copy = (id: string, text: string): Item => item(id, { urgency: 'critical', text });
+    const items = POOLED([copy('a', 'App down! #1 @x'), copy('b', 'app down 22 https://a.example/2'), item('c', { text: 'hello' })]);
+    expect(ids(choose(NOTHING, items, 3, NOW, 0))).toEqual(['a', 'c']);
+    const before = choose(NOTHING, items, 2, NOW, 0);
+    expect(ids(choose(before, items, 2, NOW, DWELL)).sort()).toEqual(['b', 'c']);
+  });
+
   it('fills more places and empties fewer', () => {
     const items = POOLED(['a', 'b', 'c'].map((id) => item(id)));
     const two = choose(NOTHING, items, 2, NOW, 0);

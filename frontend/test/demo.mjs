@@ -1,7 +1,7 @@
 /**
  * `npm run demo [-- crisis|calm|fresh [live|rehearsal|replay]]`: serve the built page with an invented wall on 127.0.0.1.
  *
- * Prints the address. A line on standard input changes things: `silent`, `beat`, `kill`, `start`, and `busy`: from then on
+ * Prints the address. A line on standard input changes things: `silent`, `beat`, `kill`, `start`, `end`, and `busy`: from then on
  * two hundred mentions a second, for measuring.
  */
 import { createInterface } from 'node:readline';
@@ -15,6 +15,7 @@ const vite = await createServer({ root: join(here, '..'), server: { middlewareMo
 const { Backend } = await vite.ssrLoadModule('/test/backend.ts');
 const { SCENES } = await vite.ssrLoadModule('/test/scenes.ts');
 
+/** @type {import('./backend').Backend} */
 const backend = await new Backend(SCENES[scene](realm), join(here, '..', '..', 'app', 'static')).start();
 let beating = true;
 setInterval(() => beating && backend.push({}), 1000);
@@ -27,7 +28,7 @@ function busy() {
     const now = Date.now();
     const { items, figures } = backend.snapshot;
     const ins = Array.from({ length: 10 }, (_, index) => ({
-      ...items[index % items.length],
+      .../** @type {import("../src/protocol").Item} */ (items[index % items.length]),
       id: `busy:${n}:${index}`,
       published: now,
     }));
@@ -44,5 +45,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   else if (line === 'beat') beating = true;
   else if (line === 'kill') await backend.kill();
   else if (line === 'start') await backend.start();
-  else if (line === 'busy') busy();
+  else if (line === 'end') {
+    beating = false;
+    backend.push({ sources: backend.snapshot.sources.map((source) => ({ ...source, status: 'finished' })) });
+  } else if (line === 'busy') busy();
 }

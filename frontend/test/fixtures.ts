@@ -9,7 +9,7 @@ export function item(id: string, more: Partial<Item> = {}): Item {
     source: 'bluesky',
     kind: 'bluesky',
     author: 'Dana',
-    text: `text of ${id}`,
+    text: `text of ${id.replaceAll(/\d/g, (digit) => String.fromCharCode(97 + Number(digit)))}`,
     lang: 'en',
     url: null,
     sentiment: 'neutral',

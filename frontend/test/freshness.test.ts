@@ -17,6 +17,12 @@ describe('freshness', () => {
     clearInterval(ticker);
   });
 
+  it('is neither live nor stale once every source has ended', () => {
+    const proof = { pulse: Date.now() - 60_000, since: 0, ended: true };
+    expect(freshness(proof, Date.now())).toBe('ended');
+    expect(pillWord('ended', 'replay')).toBe('ENDED');
+  });
+
   it('is never live before something was proved', () => {
     const proof = { pulse: null, since: Date.now() };
     expect(freshness(proof, Date.now())).toBe('connecting');

@@ -40,7 +40,8 @@ describe('alertLines', () => {
 
   it('marks another realm and cleans untrusted words', () => {
     const [line] = alertLines([alert('a', { realm: 'rehearsal', title: 'x\u202Ey', reason: 'r\u2066', count: 2 })], NOW);
-    expect(line).toMatchObject({ realm: 'REHEARSAL', title: 'xy', reason: '2 mentions · r' });
+    expect(line).toMatchObject({ realm: 'REHEARSAL', title: 'xy', reason: 'r' });
+    expect(alertLines([alert('a', { count: 2 })], NOW)[0]?.reason).toBe('2 mentions');
   });
 
   it('shows only what fits whole, at least one', () => {
