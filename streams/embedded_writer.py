@@ -119,17 +119,25 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
+        jobs: list[_Job] = []
         open_ = True
-        while open_:
-            jobs, open_ = self._gather()
-            if jobs:
-                outcome = self._transact([work for work, _ in jobs])
-                ends = {name: topic.next for name, topic in self._tables.topics.items()}
-                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._answer, jobs, outcome, ends)
-            self._retain_if_due()
-        with suppress(sqlite3.Error):
-            self._tables.connection.close()
+        try:
+            while open_:
+                jobs, open_ = self._gather()
+                if jobs:
+                    self._answer_soon(jobs, self._transact([work for work, _ in jobs]))
+                self._retain_if_due()
+        finally:
+            if open_:  # a fault of ours ended the thread: nobody may wait for it
+                self._damage = StreamCorrupted(f"the writer of {self._path} has failed; see the log")
+                self._answer_soon(jobs, self._damage)
+            with suppress(sqlite3.Error):
+                self._tables.connection.close()
+
+    def _answer_soon(self, jobs: Sequence[_Job], outcome: Sequence[object] | Exception) -> None:
+        ends = {name: topic.next for name, topic in self._tables.topics.items()}
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._answer, jobs, outcome, ends)
 
     def _gather(self) -> tuple[list[_Job], bool]:
         jobs: list[_Job] = []

@@ -79,11 +79,35 @@ class KafkaConsumer:
         self._next: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._since: dict[int, float] = {}
+        self._partitions: frozenset[int] = frozenset()
         self._closed = False
 
     async def open(self, partitions: frozenset[int]) -> None:
         """Connect, join the group (or take all of `partitions`), and place what was assigned."""
-        client = AIOKafkaConsumer(
+        self._partitions = partitions
+        try:
+            await self._running()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _running(self) -> AIOKafkaConsumer:
+        """Return the client, connected again after an error that it does not recover from."""
+        if self._closed:
+            raise StreamError(f"this reader of {self._topic} is closed")
+        if self._client is None:
+            try:
+                self._client = client = self._new_client()
+                async with translated(f"opening {self._topic}"), asyncio.timeout(PATIENCE):
+                    await self._start_client(client)
+                await self._place(client)
+            except BaseException:
+                await self._drop()
+                raise
+        return self._client
+
+    def _new_client(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
             **self._settings.connection(),
             group_id=None if self._group is None else self._settings.prefix + self._group,
             enable_auto_commit=False,
@@ -91,36 +115,43 @@ class KafkaConsumer:
             isolation_level="read_committed",
             fetch_max_wait_ms=500,
         )
-        self._client = client
-        try:
-            async with translated(f"opening {self._topic}"), asyncio.timeout(PATIENCE):
-                if self._group is not None:
-                    client.subscribe([self._topic], listener=self._assigned)
-                    await client.start()
-                    await self._assigned.arrived.wait()
-                else:
-                    await client.start()
-                    mine = [TopicPartition(self._topic, partition) for partition in partitions]
-                    client.assign(mine)
-                    self._assigned.renew(mine)
-            await self._place(client)
-        except BaseException:
-            await self.aclose()
-            raise
+
+    async def _start_client(self, client: AIOKafkaConsumer) -> None:
+        if self._group is not None:
+            self._assigned.arrived.clear()
+            client.subscribe([self._topic], listener=self._assigned)
+            await client.start()
+            await self._assigned.arrived.wait()
+        else:
+            await client.start()
+            mine = [TopicPartition(self._topic, partition) for partition in self._partitions]
+            client.assign(mine)
+            self._assigned.renew(mine)
+
+    async def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(KafkaError, TimeoutError, OSError):
+                async with asyncio.timeout(PATIENCE):
+                    await client.stop()
 
     async def fetch(self, most: int, wait: float) -> Sequence[Delivery]:
         """Return what is there; while a broker is lost, what the others have."""
-        client = self._open_client()
         deadline = time.monotonic() + wait
         while True:
+            client = await self._running()
             await self._place(client)
             generation = self._assigned.generation
             left = max(0, int((deadline - time.monotonic()) * 1000))
-            async with translated(f"fetching from {self._topic}"):
-                try:
+            try:
+                async with translated(f"fetching from {self._topic}"):
                     found = await client.getmany(timeout_ms=left, max_records=most)
-                except ConsumerStoppedError as error:
-                    raise StreamError(f"this reader of {self._topic} is closed") from error
+            except ConsumerStoppedError as error:
+                raise StreamError(f"this reader of {self._topic} is closed") from error
+            except StreamError as error:
+                if not getattr(error.__cause__, "retriable", False):
+                    await self._drop()
+                raise
             if generation == self._assigned.generation:
                 return self._taken(found)
             if time.monotonic() >= deadline:
@@ -130,7 +161,7 @@ class KafkaConsumer:
         """Commit, per partition still held, the offset after the last delivery."""
         if self._group is None:
             raise ValueError("a tail has nothing to commit")
-        client = self._open_client()
+        client = await self._running()
         if self._placed != self._assigned.generation:
             return
         wanted: dict[int, int] = {}
@@ -154,7 +185,7 @@ class KafkaConsumer:
 
     async def end(self) -> Mapping[int, int]:
         """Return the ends of the partitions held now."""
-        client = self._open_client()
+        client = await self._running()
         async with translated(f"asking for the end of {self._topic}"), asyncio.timeout(_LAG_PATIENCE):
             ends = await client.end_offsets(list(self._assigned.partitions))
         return {tp.partition: max(end, self._seen_end(client, tp)) for tp, end in ends.items()}
@@ -162,16 +193,7 @@ class KafkaConsumer:
     async def aclose(self) -> None:
         """Leave the group at once, so that others take over without waiting for a time-out."""
         self._closed = True
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(KafkaError, TimeoutError, OSError):
-                async with asyncio.timeout(PATIENCE):
-                    await client.stop()
-
-    def _open_client(self) -> AIOKafkaConsumer:
-        if self._client is None:
-            raise StreamError(f"this reader of {self._topic} is closed")
-        return self._client
+        await self._drop()
 
     def _seen_end(self, client: AIOKafkaConsumer, tp: TopicPartition) -> int:
         """Return the end that the last fetch told: it can't be less (Tansu counts its last batch as one item)."""
@@ -241,8 +263,8 @@ class KafkaConsumer:
         fresh: dict[int, int] = {}
         for tp in sorted(partitions):
             offset = wanted.get(tp.partition)
-            if offset is None and self._group is not None:
-                offset = await client.committed(tp)
+            if offset is None:
+                offset = self._next.get(tp.partition) if self._group is None else await client.committed(tp)
             if offset is None:
                 beginning = beginning or await self._beginning(client, partitions)
                 offset = fresh[tp.partition] = beginning[tp]

@@ -17,7 +17,7 @@ import pytest
 
 from streams.embedded import EmbeddedStream
 from streams.embedded_retention import Retention
-from streams.embedded_writer import Work, Writer
+from streams.embedded_writer import Tables, Work, Writer
 from streams.stream import Item, StreamCorrupted, StreamError
 from tests.contracts.stream_contract import numbered, values
 
@@ -330,3 +330,16 @@ async def test_a_reader_far_behind_does_not_hold_the_loop(stream: EmbeddedStream
         found = await reading
     assert 8 * 2**20 <= sum(len(one.value) for one in found) < 9 * 2**20
     assert longest < 1.0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_writer_that_fails_leaves_nobody_waiting(
+    stream: EmbeddedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(Tables, "append", broken)
+    for _ in range(2):
+        with pytest.raises(StreamCorrupted, match=r"the writer of .* has failed"):
+            await asyncio.wait_for(stream.append("t", numbered(1)), 10)

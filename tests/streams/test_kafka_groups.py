@@ -6,6 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError
 
 from streams.kafka import KafkaStream
 from streams.kafka_cluster import make_topics
@@ -166,3 +167,26 @@ async def test_a_producer_that_failed_is_replaced(stream: KafkaStream, topic: st
     tail = await stream.consumer(topic, None)
     assert values(await read(tail, 3)) == [0, 1, 3]
     await tail.aclose()
+
+
+@pytest.mark.parametrize("group", [None, "g"])
+async def test_a_reader_whose_client_failed_for_good_goes_on_with_a_new_one(
+    stream: KafkaStream, topic: str, group: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stream.append(topic, numbered(2))
+    reader = await stream.consumer(topic, group, "latest" if group is None else "earliest")
+    if group is not None:
+        await reader.commit(await read(reader, 2))
+    broken = reader._client
+    assert broken is not None
+
+    async def refused(**_: object) -> None:
+        raise GroupAuthorizationFailedError("not now")
+
+    monkeypatch.setattr(broken, "getmany", refused)
+    with pytest.raises(StreamError, match="not now"):
+        await reader.fetch(1, 0.1)
+    await stream.append(topic, numbered(3, first=2))
+    assert values(await read(reader, 3)) == [2, 3, 4]
+    assert reader._client is not broken
+    await reader.aclose()
