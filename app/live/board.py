@@ -15,7 +15,7 @@ from typing import Final
 from app.frames import Figures, Item, WallAlert, WallSource
 from app.live.figures import MinuteCounts, Window, percentile
 from app.live.items import RANK, alert_line, item_of, source_line
-from streams.records import Action, AlertEvent, AlertState, Pulse, ScoredMention
+from streams.records import Action, AlertEvent, AlertState, DeadLetter, Pulse, ScoredMention
 
 Spans = Callable[[str, Sequence[str]], list[tuple[int, int]]]
 
@@ -82,7 +82,7 @@ class Board:
         self.sources: dict[str, WallSource] = {}
         self.sent: dict[str, int] = {}
         self._beats: dict[str, dict[int, int]] = {}
-        self.late: dict[str, int] = {}
+        self.dead: dict[str, int] = {}
         self.heard_today = 0
         self.stored_total = 0
         self.day = 0
@@ -174,7 +174,7 @@ class Board:
 
     def beat(self, pulse: Pulse, partition: int) -> None:
         """Take a source's pulse as it arrived in one partition; the slowest partition speaks for the source."""
-        self.sources[pulse.source_id] = source_line(pulse, self.late.get(pulse.source_id, 0))
+        self.sources[pulse.source_id] = source_line(pulse, self.dead.get(pulse.source_id, 0))
         partitions = self._beats.setdefault(pulse.source_id, {})
         partitions[partition] = ms(pulse.sent_at)
         self.sent[pulse.source_id] = min(partitions.values())
@@ -183,8 +183,13 @@ class Board:
 
     def recall(self, pulse: Pulse) -> None:
         """Take the last pulse that the store knows: shown, but no sign of life until a new one comes."""
-        self.sources[pulse.source_id] = source_line(pulse, self.late.get(pulse.source_id, 0))
+        self.sources[pulse.source_id] = source_line(pulse, self.dead.get(pulse.source_id, 0))
         self.sent[pulse.source_id] = ms(pulse.sent_at)
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Count a dead letter of a stage behind ingest; a source's own are in its tally."""
+        if letter.stage != "source":
+            self.dead[letter.source_id] = self.dead.get(letter.source_id, 0) + 1
 
     def note_urgent(self, item: Item) -> None:
         """Count a mention among the urgent ones of the last 15 minutes."""
@@ -281,6 +286,9 @@ class Board:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
         self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
         self.sources = {**self.sources, **old.sources}
+        self.dead = {source: max(count, self.dead.get(source, 0)) for source, count in old.dead.items()} | {
+            source: count for source, count in self.dead.items() if source not in old.dead
+        }
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}

@@ -24,7 +24,7 @@ from app.live.items import RANK
 from app.live.ring import Encoded, Ring
 from streams.metrics import LATENCY, SHOWN
 from streams.pump import Received, Rejected
-from streams.records import LIVE, REHEARSAL, REPLAY, AlertEvent, Pulse, ScoredMention
+from streams.records import LIVE, REHEARSAL, REPLAY, AlertEvent, DeadLetter, Pulse, ScoredMention
 from streams.stream import Position
 
 REALMS: Final = (LIVE, REHEARSAL, REPLAY)
@@ -148,6 +148,13 @@ class Hub:
         for received in batch:
             if isinstance(received.record, AlertEvent):
                 self._channels[received.record.realm].board.alert(received.record)
+        return ()
+
+    async def take_dead(self, batch: Sequence[Received]) -> Sequence[Rejected]:
+        """Pump handler of [dead]."""
+        for received in batch:
+            if isinstance(received.record, DeadLetter):
+                self._channels[received.record.realm].board.bury(received.record)
         return ()
 
     @property

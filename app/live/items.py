@@ -72,8 +72,8 @@ def alert_line(event: AlertEvent) -> WallAlert:
     )
 
 
-def source_line(pulse: Pulse, late: int) -> WallSource:
-    """Return the wall's line of a source."""
+def source_line(pulse: Pulse, dead: int) -> WallSource:
+    """Return the wall's line of a source; `dead` are its dead letters of the stages behind ingest."""
     tally = pulse.tally
     return WallSource(
         id=pulse.source_id,
@@ -85,8 +85,8 @@ def source_line(pulse: Pulse, late: int) -> WallSource:
         received=tally.received,
         matched=tally.matched,
         duplicated=tally.duplicated,
-        dead=tally.dead,
-        late=max(late, tally.late),
+        dead=tally.dead + dead,
+        late=tally.late,
         gaps=tally.gaps,
         reconnects=tally.reconnects,
     )

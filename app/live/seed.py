@@ -36,6 +36,8 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
     for event in state.alerts:
         board.alert(event)
     for source in state.sources:
+        later = (count for stage, count in source.counters.items() if stage.startswith("dead_"))
+        board.dead[source.pulse.source_id] = sum(later)
         board.recall(source.pulse)
     board.tick(ms(now))
     return board

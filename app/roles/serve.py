@@ -17,7 +17,7 @@ from app.process import Process
 from app.roles.loops import consume
 from app.roles.store import GROUP
 from streams.queries import compile_queries
-from streams.records import ALERTS, SCORED
+from streams.records import ALERTS, DEAD, SCORED
 
 
 def make_hub(process: Process) -> Hub:
@@ -64,6 +64,11 @@ async def run_serve(process: Process, hub: Hub) -> None:
                 group=None,
                 handler=hub.take_alerts,
                 start="latest",
+            )
+        )
+        tasks.create_task(
+            consume(
+                process, name="serve dead", stage="store", topic=DEAD, group=None, handler=hub.take_dead, start="latest"
             )
         )
         tasks.create_task(hub.run())

@@ -1,0 +1,62 @@
+"""`make bench`: run every benchmark and write its table, with the command that made it, into docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+PARTS = (
+    ("The whole pipeline", "bench_pipeline"),
+    ("The scorer", "bench_scorer"),
+    ("Matching", "bench_matching"),
+    ("The store", "bench_store"),
+    ("The engine", "bench_engine"),
+)
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(module: str) -> str:
+    """Return what a benchmark prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{module} failed:\n{done.stderr[-3000:]}")
+    return done.stdout.strip()
+
+
+def main() -> None:
+    """Write the page; name benchmarks to renew only their parts of it."""
+    chosen = sys.argv[1:] or [module for _, module in PARTS]
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    parts = [
+        "# Benchmarks\n\nWritten by `make bench`. Machines are noisy: read the ratios between rows of one table, not the "
+        "seconds. Each table says which command made it, when and where.\n"
+    ]
+    for title, module in PARTS:
+        if module in chosen:
+            print(f"{module} ...", flush=True)
+            where = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+            stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, `python -m benchmarks.{module}`"
+            parts.append(f"## {title}\n\n{stamp}\n\n{table(module)}\n")
+        else:
+            before = old.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
+            parts.append(f"## {title}\n\n{before}\n" if before else "")
+    PAGE.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} written")
+
+
+if __name__ == "__main__":
+    main()
