@@ -31,7 +31,7 @@ _ARABIC_ARTICLES: Final = [
 ]
 _ARTICLE: Final = "ال"
 _PERSIAN_TYPED: Final = re.compile("[پچژگکیۀ]")
-_STARTS_ARABIC: Final = re.compile("[\u0621-\u064a]")
+_STARTS_ARABIC: Final = re.compile("[\u0621-\u064a\u06a9\u06cc]")  # normalised: kaf and yeh are Persian code points
 _MIN_HEBREW: Final = 2
 _MIN_ARABIC: Final = 3
 _MIN_WILDCARD: Final = 2

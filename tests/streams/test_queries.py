@@ -157,6 +157,8 @@ def test_persian(query: str, text: str, expected: bool) -> None:
         ("مسؤول", "المسوول", True),
         ('"خدمة العملاء"', "وخدمة العملاء", True),
         ("دم", "بدم", False),
+        ("كارتيفا", "دفعت بكارتيفا ورجعت لكارتيفا", True),
+        ("يوم", "باليوم نفسه", True),
     ],
 )
 def test_arabic(query: str, text: str, expected: bool) -> None:

@@ -28,10 +28,10 @@ from streams.sources.rehearsal import (
 )
 
 NOW = datetime(2026, 5, 25, 14, 30, tzinfo=UTC)
-BRANDS = {"novaair", "kartiva", "voltiva"}
+BRANDS = {"altoair", "kartiva", "voltiva"}
 STORIES = {
-    ("novaair", "stranded-night"),
-    ("novaair", "smoke-cabin"),
+    ("altoair", "stranded-night"),
+    ("altoair", "smoke-cabin"),
     ("kartiva", "payments-down"),
     ("kartiva", "leak"),
     ("voltiva", "blackout"),
