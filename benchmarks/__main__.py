@@ -18,6 +18,12 @@ PARTS = (
     ("The store", "bench_store"),
     ("The engine", "bench_engine"),
 )
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`. Machines are noisy: read the ratios between the rows of one table, not the seconds. Each table
+says which command made it, when and where.
+"""
 
 
 def processor() -> str:
@@ -41,10 +47,7 @@ def main() -> None:
     """Write the page; name benchmarks to renew only their parts of it."""
     chosen = sys.argv[1:] or [module for _, module in PARTS]
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    parts = [
-        "# Benchmarks\n\nWritten by `make bench`. Machines are noisy: read the ratios between rows of one table, not the "
-        "seconds. Each table says which command made it, when and where.\n"
-    ]
+    parts = [HEAD]
     for title, module in PARTS:
         if module in chosen:
             print(f"{module} ...", flush=True)
