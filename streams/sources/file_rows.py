@@ -130,7 +130,15 @@ def _ours(data: bytes, reading: Reading) -> Mention | None:
     found = record.mention if isinstance(record, ScoredMention) else record
     if not isinstance(found, Mention):
         raise BadRow(f"a {found.type} record is no mention")
-    ours = {"source_id": reading.source_id, "realm": reading.realm, "received_at": reading.received_at, "queries": ()}
+    if found.action is Action.PUBLISH and found.published_at is None:
+        raise BadRow("published_at is missing; only a deletion goes without")
+    ours = {
+        "source_id": reading.source_id,
+        "realm": reading.realm,
+        "received_at": reading.received_at,
+        "queries": (),
+        "text": clean_text(found.text),
+    }
     return _checked(found.model_copy(update=ours), reading)
 
 

@@ -202,6 +202,22 @@ async def test_our_own_records_are_read_as_they_were(tmp_path: Path) -> None:
     }
 
 
+async def test_our_own_records_are_checked_like_strangers(tmp_path: Path) -> None:
+    mention = Mention(
+        source_kind="x",
+        native_id="1",
+        source_id="old",
+        revision=1,
+        received_at=START,
+        published_at=START,
+        text="a\0cme",
+    )
+    timeless = mention.model_copy(update={"published_at": None})
+    found = await listen(write(tmp_path / "a.jsonl", encode(mention), encode(timeless)))
+    assert [one.text for one in posts(found)] == ["acme"]
+    assert [one.reason for one in letters(found)] == ["line 2: published_at is missing; only a deletion goes without"]
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv"])
 async def test_a_kill_after_any_arrival_resumes_with_no_gap_and_no_repeat(tmp_path: Path, name: str) -> None:
     if name == "a.csv":
