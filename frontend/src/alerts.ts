@@ -45,8 +45,8 @@ export function alertLines(alerts: readonly WallAlert[], now: number): AlertLine
 
 /** Height of a line without second rows, what those of title and reason add, and generous means of letters' widths, rem. */
 const LINE = 13.4;
-const TITLE = { row: 4.3, letter: 1.95 };
-const REASON = { row: 3.5, letter: 1.55 };
+const TITLE = { row: 4.3, letter: 1.75 };
+const REASON = { row: 3.5, letter: 1.38 };
 
 /** Split lines into those that fit whole into `height` x `width` (rem) and the number of the others; one always fits. */
 export function fittingAlerts(
@@ -57,7 +57,7 @@ export function fittingAlerts(
   let used = 0;
   const over = lines.findIndex((line, index) => {
     used += LINE + (line.title.length * TITLE.letter > width ? TITLE.row : 0);
-    used += (line.realm.length + line.word.length + line.reason.length + 6) * REASON.letter > width ? REASON.row : 0;
+    used += (line.realm.length + line.word.length + line.reason.length + 5) * REASON.letter > width ? REASON.row : 0;
     return index > 0 && used > height;
   });
   const shown = over < 0 ? lines : lines.slice(0, over);
