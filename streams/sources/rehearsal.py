@@ -25,6 +25,8 @@ from streams.source import Arrival, Source, SourceRefused, SourceSettings
 
 LANGUAGES: Final = ("he", "fa", "ar", "en")
 _HISTORY_PAGE: Final = 25
+_HISTORY_PAUSE: Final = 0.4
+"""Seconds between pages of the past: slower than any laptop scores, so that the present is not held up."""
 _DELETED: Final = 0.004
 """Share of ordinary mentions that their authors delete a little later."""
 _LEAD: Final = 0.25
@@ -199,14 +201,17 @@ class RehearsalSource(Source):
     async def _history(self) -> AsyncIterator[Arrival]:
         """Yield the ordinary past, oldest first, so that figures have something to be compared with."""
         now = self._clock()
-        steps = int(self._settings.history * 60 * self._settings.rate)
+        span = self._settings.history * 60
+        draw = random.Random(f"{self._settings.seed}/history")  # noqa: S311  a show, seeded
+        backs = sorted((draw.uniform(0, span) for _ in range(int(span * self._settings.rate))), reverse=True)
         mentions: list[Mention] = []
-        for back in range(steps, 0, -1):
-            published = now - timedelta(seconds=back / self._settings.rate)
+        for back, seconds in zip(range(len(backs), 0, -1), backs, strict=True):
+            published = now - timedelta(seconds=seconds)
             mentions.append(self._timetable.mention(Step(-back, 0.0), published, now, calm=True))
             if len(mentions) == _HISTORY_PAGE or back == 1:
                 yield Arrival(mentions=mentions, at=published)
                 mentions = []
+                await asyncio.sleep(_HISTORY_PAUSE)
         yield Arrival(cursor=_cursor(Step(0, 0.0)))
 
     def _deletion(self, step: Step, now: datetime) -> Mention:
