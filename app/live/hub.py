@@ -61,7 +61,7 @@ class Channel:
         return True
 
     def __post_init__(self) -> None:
-        self.rings = {rate: Ring(self.seq) for rate in RATES}
+        self.rings = {rate: Ring(self.seq, lambda: self.seq) for rate in RATES}
         self.pending = {rate: Changes() for rate in RATES}
 
 

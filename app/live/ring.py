@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,10 +27,14 @@ class Encoded:
 
 
 class Ring:
-    """Frames of one channel and rate, newest last."""
+    """Frames of one channel and rate, newest last.
 
-    def __init__(self, seq: int) -> None:
+    `newest` gives the channel's own sequence: a snapshot may be ahead of a slow ring, whose next frame covers it.
+    """
+
+    def __init__(self, seq: int, newest: Callable[[], int] | None = None) -> None:
         self.seq = seq
+        self._newest = newest or (lambda: self.seq)
         self._frames: deque[Encoded] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -51,7 +55,7 @@ class Ring:
 
     def after(self, seq: int) -> Sequence[Encoded] | None:
         """Return the frames that bring a client from `seq` to the newest; None when they are gone or never were."""
-        if seq == self.seq:
+        if self.seq <= seq <= self._newest():
             return ()
         frames = [frame for frame in self._frames if frame.seq > seq]
         if seq > self.seq or not frames or frames[0].start > seq:

@@ -82,7 +82,7 @@ async def _send(socket: WebSocket, hub: Hub, place: Place) -> None:
             seq = frame.seq
         if not frames:
             await ring.wait(HEARTBEAT)
-            if ring.seq == seq and not hub.stopping.is_set():
+            if ring.seq <= seq and not hub.stopping.is_set():
                 await _text(socket, hub.heartbeat(place.realm, seq))
     await _text(socket, hub.bye())
     await socket.close(status.WS_1012_SERVICE_RESTART)
