@@ -167,6 +167,9 @@ async def test_a_batch_is_reported_by_source(store: Store) -> None:
     assert later.revised == {"bluesky-main": 1}
     assert later.deleted == {"bluesky-main": 1}
     assert later.inserted == {"bluesky-main": 1}
+    again = await store.keep("another group", batch)
+    assert (again.inserted, again.revised, again.deleted) == ({}, {}, {})
+    assert again.repeated == {"bluesky-main": 4}
     assert await store.mention("bluesky", "c") is None
 
 
