@@ -119,7 +119,7 @@ class Board:
         if before is None:
             self._first(item, mention.received_at, now)
         self.minutes.add(at, 1, negative)
-        if before is not None and not before.gone:
+        if before is not None and before.at:  # what was withdrawn after it was counted counts once, too
             self.minutes.add(before.at, -1, -before.negative)
         author = mention.author.id if mention.author else ""
         self.remember(mention.key, Seen(mention.revision, at, negative, f"{mention.source_kind}\x1f{author}"))

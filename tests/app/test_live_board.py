@@ -93,6 +93,16 @@ def test_a_deletion_takes_the_text_away_at_once_and_a_replayed_create_does_not_b
     assert b.minutes.chart(ms(NOW))[-1].total == 1, "heard is heard: counts stay"
 
 
+def test_an_edit_that_takes_a_deletion_back_counts_no_second_time() -> None:
+    b = board()
+    b.mention(scored(), ms(NOW))
+    b.mention(scored(revision=2, action=Action.DELETE), ms(NOW))
+    assert b.mention(scored(revision=3, sentiment="negative"), ms(NOW))
+    minute = b.minutes.chart(ms(NOW))[-1]
+    assert (minute.total, minute.negative) == (1, 1)
+    assert len(b.chosen()) == 1
+
+
 def test_a_deletion_before_its_create_hides_it_too() -> None:
     b = board()
     b.mention(scored(revision=2, action=Action.DELETE), ms(NOW))
