@@ -50,6 +50,11 @@ class StreamContract:
     def topic(self) -> str:
         return f"t-{uuid4().hex[:12]}"
 
+    @pytest.fixture
+    def group(self, topic: str) -> str:
+        """A group of the test's own: a broker remembers the members of others that failed."""
+        return f"g-{topic}"
+
     async def test_what_was_appended_is_read_in_order_with_key_value_and_time(self, stream: Stream, topic: str) -> None:
         before = datetime.now(UTC) - timedelta(seconds=5)
         sent = [Item("a", b"0"), Item("a", b"\x00\xff"), Item("a", b""), Item("a", "שלום".encode())]
@@ -70,38 +75,40 @@ class StreamContract:
         assert sorted(item.key for item in found) == sorted(keys)
         assert all(item.key.encode() == item.value for item in found)
 
-    async def test_a_group_goes_on_behind_its_last_commit(self, stream: Stream, topic: str) -> None:
+    async def test_a_group_goes_on_behind_its_last_commit(self, stream: Stream, topic: str, group: str) -> None:
         await stream.append(topic, numbered(10))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             found = await read(consumer, 10)
             await consumer.commit(found[:4])
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             assert values(await read(consumer, 6)) == [4, 5, 6, 7, 8, 9]
 
-    async def test_commits_and_items_outlive_the_process(self, stream: Stream, reopen: Reopen, topic: str) -> None:
+    async def test_commits_and_items_outlive_the_process(
+        self, stream: Stream, reopen: Reopen, topic: str, group: str
+    ) -> None:
         await stream.append(topic, numbered(6))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             await consumer.commit((await read(consumer, 6))[:3])
         stream = await reopen(stream)
         await stream.append(topic, numbered(2, first=6))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             assert values(await read(consumer, 5)) == [3, 4, 5, 6, 7]
 
-    async def test_a_commit_never_moves_back(self, stream: Stream, topic: str) -> None:
+    async def test_a_commit_never_moves_back(self, stream: Stream, topic: str, group: str) -> None:
         await stream.append(topic, numbered(8))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             found = await read(consumer, 8)
             await consumer.commit(found[:6])
             await consumer.commit(found[:2])
             await consumer.commit([])
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             assert values(await read(consumer, 2)) == [6, 7]
 
-    async def test_groups_do_not_disturb_each_other(self, stream: Stream, topic: str) -> None:
+    async def test_groups_do_not_disturb_each_other(self, stream: Stream, topic: str, group: str) -> None:
         await stream.append(topic, numbered(5))
         async with (
-            aclosing(await stream.consumer(topic, "one")) as one,
-            aclosing(await stream.consumer(topic, "two")) as two,
+            aclosing(await stream.consumer(topic, f"{group}-1")) as one,
+            aclosing(await stream.consumer(topic, f"{group}-2")) as two,
         ):
             await one.commit(await read(one, 5))
             assert values(await read(two, 5)) == [0, 1, 2, 3, 4]
@@ -133,17 +140,19 @@ class StreamContract:
             with pytest.raises(ValueError, match="tail"):
                 await tail.commit(found)
 
-    async def test_a_group_that_began_at_latest_keeps_its_beginning(self, stream: Stream, topic: str) -> None:
+    async def test_a_group_that_began_at_latest_keeps_its_beginning(
+        self, stream: Stream, topic: str, group: str
+    ) -> None:
         await stream.append(topic, numbered(3))
-        async with aclosing(await stream.consumer(topic, "g", "latest")) as consumer:
+        async with aclosing(await stream.consumer(topic, group, "latest")) as consumer:
             assert await nothing_more(consumer)
         await stream.append(topic, numbered(2, first=3))
-        async with aclosing(await stream.consumer(topic, "g", "latest")) as consumer:
+        async with aclosing(await stream.consumer(topic, group, "latest")) as consumer:
             assert values(await read(consumer, 2)) == [3, 4]
 
-    async def test_positions_win_over_commits_and_over_start(self, stream: Stream, topic: str) -> None:
+    async def test_positions_win_over_commits_and_over_start(self, stream: Stream, topic: str, group: str) -> None:
         await stream.append(topic, numbered(8))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             found = await read(consumer, 8)
             await consumer.commit(found)
         home = found[0].position.partition
@@ -151,28 +160,32 @@ class StreamContract:
         async def third(partitions: frozenset[int]) -> Mapping[int, int]:
             return {home: found[2].position.offset} if home in partitions else {}
 
-        for group, start in (("g", "earliest"), (None, "latest")):
-            async with aclosing(await stream.consumer(topic, group, start, third)) as consumer:  # type: ignore[arg-type]
+        for member, start in ((group, "earliest"), (None, "latest")):
+            async with aclosing(await stream.consumer(topic, member, start, third)) as consumer:  # type: ignore[arg-type]
                 assert values(await read(consumer, 6)) == [2, 3, 4, 5, 6, 7]
 
-    async def test_a_partition_without_a_position_starts_at_the_commit(self, stream: Stream, topic: str) -> None:
+    async def test_a_partition_without_a_position_starts_at_the_commit(
+        self, stream: Stream, topic: str, group: str
+    ) -> None:
         await stream.append(topic, numbered(4))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             await consumer.commit((await read(consumer, 4))[:3])
 
         async def none(_: frozenset[int]) -> Mapping[int, int]:
             return {}
 
-        async with aclosing(await stream.consumer(topic, "g", "earliest", none)) as consumer:
+        async with aclosing(await stream.consumer(topic, group, "earliest", none)) as consumer:
             assert values(await read(consumer, 1)) == [3]
 
-    async def test_a_position_beyond_the_end_reads_all_that_is_kept(self, stream: Stream, topic: str) -> None:
+    async def test_a_position_beyond_the_end_reads_all_that_is_kept(
+        self, stream: Stream, topic: str, group: str
+    ) -> None:
         await stream.append(topic, numbered(3))
 
         async def beyond(partitions: frozenset[int]) -> Mapping[int, int]:
             return dict.fromkeys(partitions, 1_000_000)
 
-        async with aclosing(await stream.consumer(topic, "g", "latest", beyond)) as consumer:
+        async with aclosing(await stream.consumer(topic, group, "latest", beyond)) as consumer:
             assert values(await read(consumer, 3)) == [0, 1, 2]
 
     async def test_a_waiting_fetch_is_woken_by_an_append(self, stream: Stream, topic: str) -> None:
@@ -209,9 +222,9 @@ class StreamContract:
                     done = await read(consumer, 1)
                 assert values(done) == [number]
 
-    async def test_lag_and_end_tell_what_is_left(self, stream: Stream, topic: str) -> None:
+    async def test_lag_and_end_tell_what_is_left(self, stream: Stream, topic: str, group: str) -> None:
         await stream.append(topic, numbered(10))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             found = await read(consumer, 4, most=4)
             lag = await consumer.lag()
             assert lag.items == 6
@@ -222,13 +235,13 @@ class StreamContract:
             assert ends[found[-1].position.partition] == found[-1].position.offset + 1
             assert all(end == 0 for partition, end in ends.items() if partition != found[-1].position.partition)
 
-    async def test_many_writers_keep_the_order_of_each_key(self, stream: Stream, topic: str) -> None:
+    async def test_many_writers_keep_the_order_of_each_key(self, stream: Stream, topic: str, group: str) -> None:
         async def write(writer: int) -> None:
             for number in range(10):
                 await stream.append(topic, numbered(3, key=f"w{writer}", first=number * 3))
 
         await asyncio.gather(*(write(writer) for writer in range(8)))
-        async with aclosing(await stream.consumer(topic, "g")) as consumer:
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
             found = await read(consumer, 240)
         for writer in range(8):
             assert values([item for item in found if item.key == f"w{writer}"]) == list(range(30))
@@ -241,8 +254,8 @@ class StreamContract:
         async with aclosing(await stream.consumer(topic, None)) as consumer:
             assert (await read(consumer, 1))[0].value == large
 
-    async def test_what_is_closed_says_so(self, stream: Stream, topic: str) -> None:
-        consumer = await stream.consumer(topic, "g")
+    async def test_what_is_closed_says_so(self, stream: Stream, topic: str, group: str) -> None:
+        consumer = await stream.consumer(topic, group)
         await consumer.aclose()
         await consumer.aclose()
         with pytest.raises(StreamError):

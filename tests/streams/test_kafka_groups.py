@@ -52,9 +52,9 @@ async def drain(consumers: list[KafkaConsumer], count: int, *, commit: bool = Tr
 
 
 async def test_members_share_the_partitions_and_take_over_without_loss(stream: KafkaStream, topic: str) -> None:
-    first = await stream.consumer(topic, "g")
+    first = await stream.consumer(topic, f"g-{topic}")
     assert len(await first.end()) == PARTITIONS
-    joining = asyncio.create_task(stream.consumer(topic, "g"))
+    joining = asyncio.create_task(stream.consumer(topic, f"g-{topic}"))
     while not joining.done():
         await first.fetch(1, 0.2)
     second = await joining
@@ -76,10 +76,10 @@ async def test_members_share_the_partitions_and_take_over_without_loss(stream: K
 
 async def test_what_a_leaving_member_did_not_commit_is_read_again(stream: KafkaStream, topic: str) -> None:
     await stream.append(topic, numbered(10))
-    first = await stream.consumer(topic, "g")
+    first = await stream.consumer(topic, f"g-{topic}")
     found = await read(first, 10)
     await first.commit(found[:3])
-    second_joins = asyncio.create_task(stream.consumer(topic, "g"))
+    second_joins = asyncio.create_task(stream.consumer(topic, f"g-{topic}"))
     await first.aclose()
     second = await second_joins
     assert values(await read(second, 7)) == [3, 4, 5, 6, 7, 8, 9]
@@ -88,9 +88,9 @@ async def test_what_a_leaving_member_did_not_commit_is_read_again(stream: KafkaS
 
 async def test_a_late_commit_of_a_former_owner_is_forgotten(stream: KafkaStream, topic: str) -> None:
     await stream.append(topic, numbered(10))
-    slow = await stream.consumer(topic, "g")
+    slow = await stream.consumer(topic, f"g-{topic}")
     held = await read(slow, 10)
-    joining = asyncio.create_task(stream.consumer(topic, "g"))
+    joining = asyncio.create_task(stream.consumer(topic, f"g-{topic}"))
     fast = await joining
     while len(await fast.end()) != PARTITIONS // 2:
         await fast.fetch(1, 0.2)
@@ -120,11 +120,11 @@ async def test_positions_are_asked_for_at_each_rebalance_and_their_errors_are_ra
             raise faults.pop()
         return dict.fromkeys(partitions, 1)
 
-    first = await stream.consumer(topic, "g", "earliest", positions)
+    first = await stream.consumer(topic, f"g-{topic}", "earliest", positions)
     before = await drain([first], 40 - PARTITIONS, commit=False)
     assert min(one.position.offset for one in before[0]) == 1
     faults.append(OSError("the database is away"))
-    second = await stream.consumer(topic, "g")
+    second = await stream.consumer(topic, f"g-{topic}")
     failed = False
     async with asyncio.timeout(60):
         while len(asked) < 3:
@@ -169,11 +169,13 @@ async def test_a_producer_that_failed_is_replaced(stream: KafkaStream, topic: st
     await tail.aclose()
 
 
-@pytest.mark.parametrize("group", [None, "g"])
+@pytest.mark.parametrize("grouped", [False, True])
 async def test_a_reader_whose_client_failed_for_good_goes_on_with_a_new_one(
-    stream: KafkaStream, topic: str, group: str | None, monkeypatch: pytest.MonkeyPatch
+    stream: KafkaStream, topic: str, grouped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stream.append(topic, numbered(2))
+    for number in range(2):  # one at a time: Tansu's latest offset lies inside a longer batch
+        await stream.append(topic, numbered(1, first=number))
+    group = f"g-{topic}" if grouped else None
     reader = await stream.consumer(topic, group, "latest" if group is None else "earliest")
     if group is not None:
         await reader.commit(await read(reader, 2))
