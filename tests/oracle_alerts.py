@@ -54,6 +54,7 @@ class _World:
     lateness: timedelta
     partitions: int
     seen: list[ScoredMention] = field(default_factory=list)
+    standing: tuple[int, list[ScoredMention]] = (0, [])
     pulses: dict[str, dict[int, Pulse]] = field(default_factory=dict)
     watermark: datetime | None = None
     ended: bool = False
@@ -132,7 +133,7 @@ def _watermark(world: _World, tail: timedelta) -> datetime | None:
         return world.watermark
     else:
         world.ended = True
-        reached = max(_event_time(one) for one in _standing(world)) + tail
+        reached = max(_event_time(one.mention) for one in _standing(world)) + tail
     return reached if world.watermark is None else max(reached, world.watermark)
 
 
@@ -141,8 +142,10 @@ def _event_time(mention: Mention) -> datetime:
     return min(mention.published_at, mention.received_at)
 
 
-def _standing(world: _World) -> list[Mention]:
-    return [one.mention for one in _latest(world.seen)]
+def _standing(world: _World) -> list[ScoredMention]:
+    if world.standing[0] != len(world.seen):
+        world.standing = (len(world.seen), _latest(world.seen))
+    return world.standing[1]
 
 
 def _latest(seen: Sequence[ScoredMention]) -> list[ScoredMention]:
@@ -180,7 +183,7 @@ def _groups(rule: Rule, mention: Mention) -> list[tuple[str, ...]]:
 
 def _values(world: _World, rule: Rule, at: datetime) -> dict[tuple[str, ...], tuple[float, int]]:
     rows: dict[tuple[str, ...], list[bool]] = {}
-    for one in _latest(world.seen):
+    for one in _standing(world):
         assert one.score is not None
         if not at - rule.window < _event_time(one.mention) <= at:
             continue

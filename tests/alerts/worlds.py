@@ -133,13 +133,13 @@ class Post:
     repeat: bool
 
 
-def posts(most_delay: int, kinds: Sequence[str], most: int = 60) -> st.SearchStrategy[list[Post]]:
-    """Posts of up to two minutes, in tenths of a second, delivered at most `most_delay` tenths late."""
+def posts(most_delay: int, kinds: Sequence[str]) -> st.SearchStrategy[list[Post]]:
+    """Posts of one minute, in tenths of a second, delivered at most `most_delay` tenths late; dense enough to fire."""
     return st.lists(
         st.builds(
             Post,
             ident=st.integers(0, 40),
-            published=st.integers(0, 1200),
+            published=st.integers(0, 600),
             delay=st.integers(0, most_delay),
             kind=st.sampled_from(kinds),
             source=st.sampled_from(["a", "b", "c"]),
@@ -150,7 +150,8 @@ def posts(most_delay: int, kinds: Sequence[str], most: int = 60) -> st.SearchStr
             queries=st.sampled_from([("q",), ("p",), ("p", "q")]),
             repeat=st.booleans(),
         ),
-        max_size=most,
+        min_size=25,
+        max_size=70,
     )
 
 
