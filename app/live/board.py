@@ -143,7 +143,7 @@ class Board:
         if item.published > now - _CHOSEN_SPAN:
             self.items[item.id] = item
         if RANK[item.urgency] >= RANK["high"] and item.published > now - _URGENT_SPAN:
-            self.note_urgent(item)
+            self.note_urgent(item.id, item.published)
         else:
             self._urgent.pop(item.id, None)
 
@@ -191,9 +191,9 @@ class Board:
         if letter.stage != "source":
             self.dead[letter.source_id] = self.dead.get(letter.source_id, 0) + 1
 
-    def note_urgent(self, item: Item) -> None:
+    def note_urgent(self, key: str, published: int) -> None:
         """Count a mention among the urgent ones of the last 15 minutes."""
-        self._urgent[item.id] = item.published
+        self._urgent[key] = published
 
     def alert(self, event: AlertEvent) -> bool:
         """Take an alert's transition; False for one that is known or older."""

@@ -9,10 +9,8 @@ from datetime import datetime
 
 from app.live.board import Board, Seen, Spans, ms
 from app.live.figures import MINUTE
-from app.live.items import RANK, item_of
+from app.live.items import item_of
 from app.store.wall import WallState
-
-_URGENT_SPAN = 15 * MINUTE
 
 
 def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
@@ -31,8 +29,8 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
         if item is not None:
             board.items[item.id] = item
             board.last_mention = max(board.last_mention or 0, item.received)
-            if RANK[item.urgency] >= RANK["high"] and item.published > ms(now) - _URGENT_SPAN:
-                board.note_urgent(item)
+    for key, published_at in state.urgent.items():
+        board.note_urgent(key, ms(published_at))
     for event in state.alerts:
         board.alert(event)
     for source in state.sources:

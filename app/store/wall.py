@@ -20,7 +20,7 @@ from app.store.offsets import Reader
 from app.store.rows import URGENCIES, URGENT, author_key, minute_of, moment_of, scored_of
 from app.tables import mentions, withdrawals
 from app.tables import rollups as rollup_table
-from streams.records import LIVE, AlertEvent, ScoredMention
+from streams.records import LIVE, AlertEvent, Identity, ScoredMention
 
 DAY_MINUTES: Final = 1440
 HOUR_MINUTES: Final = 60
@@ -30,6 +30,7 @@ RECENT_SPAN: Final = timedelta(minutes=10)
 LIVE_SPAN: Final = timedelta(hours=1)
 CHOSEN: Final = 50
 MOST_KNOWN: Final = 50_000
+MOST_URGENT: Final = 20_000
 _PART: Final = 1000
 
 
@@ -53,9 +54,10 @@ class WallState:
     """One moment of one realm.
 
     `minutes_from` is the first of the 1,440 minutes of `totals` and `negatives` (by time of publication); the last one
-    is the running minute. `urgent` counts high and critical mentions published in the last 15 minutes that may be read,
-    `urgent_oldest` when the first of them was. `heard_today` counts identities first stored on this UTC day by time of
-    receipt; `stored_total` those ever stored. `chosen` are the most urgent, then the newest, of the last 30 minutes.
+    is the running minute. `urgent` has the high and critical mentions published in the last 15 minutes that may be
+    read: identity key -> when (the 20,000 newest of each). `heard_today` counts identities first stored on this UTC
+    day by time of receipt; `stored_total` those ever stored. `chosen` are the most urgent, then the newest, of the last
+    30 minutes.
     """
 
     realm: str
@@ -64,8 +66,7 @@ class WallState:
     minutes_from: datetime
     totals: Sequence[int]
     negatives: Sequence[int]
-    urgent: int
-    urgent_oldest: datetime | None
+    urgent: Mapping[str, datetime]
     heard_today: int
     stored_total: int
     known: Sequence[Known]
@@ -88,7 +89,6 @@ async def wall(connection: AsyncConnection, realm: str, now: datetime, reader: R
     """Read it all; the connection's transaction must be a snapshot."""
     first = minute_of(now) - DAY_MINUTES + 1
     totals, negatives = await _minutes(connection, realm, first)
-    urgent, oldest = await _urgent(connection, realm, now)
     heard, ever = await rollups.heard(connection, realm, now)
     return WallState(
         realm=realm,
@@ -97,8 +97,7 @@ async def wall(connection: AsyncConnection, realm: str, now: datetime, reader: R
         minutes_from=moment_of(first),
         totals=totals,
         negatives=negatives,
-        urgent=urgent,
-        urgent_oldest=oldest,
+        urgent=await _urgent(connection, realm, now),
         heard_today=heard,
         stored_total=ever,
         known=await _known(connection, realm, now - RECENT_SPAN),
@@ -122,19 +121,24 @@ async def _minutes(connection: AsyncConnection, realm: str, first: int) -> tuple
     return totals, negatives
 
 
-async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> tuple[int, datetime | None]:
-    number, oldest = 0, None
+async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dict[str, datetime]:
+    found: dict[str, datetime] = {}
     for rank in range(URGENT, len(URGENCIES)):
-        query = select(func.count().label("number"), func.min(mentions.c.published_at).label("oldest")).where(
-            mentions.c.realm == realm,
-            mentions.c.urgency_rank == rank,
-            mentions.c.published_at > now - URGENT_SPAN,
-            mentions.c.deleted_at.is_(None),
+        query = (
+            select(mentions.c.source_kind, mentions.c.native_id, mentions.c.published_at)
+            .where(
+                mentions.c.realm == realm,
+                mentions.c.urgency_rank == rank,
+                mentions.c.published_at > now - URGENT_SPAN,
+                mentions.c.deleted_at.is_(None),
+            )
+            .order_by(mentions.c.published_at.desc())
+            .limit(MOST_URGENT)
         )
-        row = (await connection.execute(query)).one()
-        number += row.number
-        oldest = min((moment for moment in (oldest, row.oldest) if moment is not None), default=None)
-    return number, oldest
+        for row in await connection.execute(query):
+            identity = Identity.model_construct(source_kind=row.source_kind, native_id=row.native_id)
+            found[identity.key] = row.published_at
+    return found
 
 
 async def _chosen(connection: AsyncConnection, realm: str, since: datetime) -> list[ScoredMention]:

@@ -17,7 +17,7 @@ async def test_an_empty_wall(store: Store) -> None:
     assert state.positions == {}
     assert state.minutes_from == NOON - 1439 * MINUTE
     assert (len(state.totals), sum(state.totals), len(state.negatives)) == (1440, 0, 1440)
-    assert (state.urgent, state.urgent_oldest, state.heard_today, state.stored_total) == (0, None, 0, 0)
+    assert (len(state.urgent), state.heard_today, state.stored_total) == (0, 0, 0)
     assert (state.known, state.chosen, state.alerts, state.sources, state.live_seen) == ([], [], [], [], False)
 
 
@@ -54,7 +54,7 @@ async def test_urgent_and_chosen(store: Store) -> None:
     ]
     await store.keep("store", placed(batch))
     state = await store.wall("live", NOON, "scored", "store")
-    assert (state.urgent, state.urgent_oldest) == (2, NOON - 14 * MINUTE)
+    assert (len(state.urgent), min(state.urgent.values())) == (2, NOON - 14 * MINUTE)
     names = [scored.mention.native_id for scored in state.chosen]
     assert names == ["critical2", "critical", "high", *(f"n{at}" for at in range(47))]
     assert state.chosen[0] == await store.mention("bluesky", "critical2")
@@ -125,7 +125,7 @@ async def test_a_wall_is_one_moment(store: Store, database: str) -> None:
         state = await store.wall("live", NOON, "scored", "store")
         count = state.positions.get(0, 0)
         seen.add(count)
-        assert (sum(state.totals), state.urgent, state.heard_today, state.stored_total) == (count,) * 4
+        assert (sum(state.totals), len(state.urgent), state.heard_today, state.stored_total) == (count,) * 4
         assert len(state.known) == count
         assert len(state.chosen) == min(count, 50)
     stop.set()
