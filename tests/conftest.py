@@ -22,13 +22,6 @@ from sqlalchemy.engine import URL, make_url
 from tests.brokers import Broker, Brokers
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Fixtures live as long as their test's loop; unset, pytest-asyncio warns, and a warning is an error here."""
-    if config.getini("asyncio_default_fixture_loop_scope") is None:
-        config._inicache["asyncio_default_fixture_loop_scope"] = "function"
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
     """The address of a PostgreSQL superuser's maintenance database."""
