@@ -69,7 +69,9 @@ async def _evaluate(process: Process, configuration: Configuration) -> None:
         process.store,
         configuration.rules,
         clock=process.clock,
+        transient=TRANSIENT,
         lateness=timedelta(seconds=process.settings.lateness),
+        sources=heard(configuration),
     )
     await worker.start()
     try:
@@ -88,6 +90,14 @@ async def _evaluate(process: Process, configuration: Configuration) -> None:
             tasks.create_task(worker.watch())
     finally:
         await asyncio.shield(worker.finish())
+
+
+def heard(configuration: Configuration) -> frozenset[str] | None:
+    """Return the sources that the engine listens to, since others are of a past configuration.
+
+    None means all: a replay from the store has no configured source.
+    """
+    return frozenset(source.id for source in configuration.sources if source.enabled) or None
 
 
 async def _notify(process: Process, configuration: Configuration) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.ports import Outcome, Send
@@ -63,14 +63,24 @@ async def enqueue(connection: AsyncConnection, flavour: Flavour, sends: Sequence
 
 
 async def claim(connection: AsyncConnection, now: datetime, most: int, lease: float) -> list[Send]:
-    """Return due sends, the longest due first, and hold them for `lease` seconds. Expired ones come too."""
+    """Return due sends, the longest due first, and hold them for `lease` seconds. Expired ones come too.
+
+    A send waits while an earlier one of the same alert and receiver is not settled: no resolved overtakes its firing.
+    """
     free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now)
+    earlier = outbox.alias("earlier")
+    first = ~exists().where(
+        earlier.c.alert_id == outbox.c.alert_id,
+        earlier.c.receiver == outbox.c.receiver,
+        earlier.c.seq < outbox.c.seq,
+        earlier.c.state == PENDING,
+    )
     query = (
         select(outbox)
-        .where(outbox.c.state == PENDING, outbox.c.due_at <= now, free)
+        .where(outbox.c.state == PENDING, outbox.c.due_at <= now, free, first)
         .order_by(outbox.c.due_at, outbox.c.key)
         .limit(most)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=outbox, skip_locked=True)
     )
     rows = (await connection.execute(query)).all()
     until = now + timedelta(seconds=lease)

@@ -166,3 +166,15 @@ async def test_alert_offsets_and_effects_are_one(store: Store, monkeypatch: pyte
         with pytest.raises(RuntimeError, match="power cut"):
             await store.keep_alerts("store", placed([alert("one")]))
     assert await dump(store) == before
+
+
+async def test_a_resolved_never_overtakes_its_firing(store: Store) -> None:
+    firing, resolved = alert("one", 0), alert("one", 1, state=AlertState.RESOLVED)
+    await store.enqueue([_send("later", resolved), _send("first", firing), _send("other", alert("two", 1))])
+    assert {send.key for send in await store.claim(NOON, 10, 30)} == {"first", "other"}
+    again = NOON + 20 * SECOND
+    await store.settle([Outcome("first", "retry", "503", NOON + SECOND, retry_at=again)])
+    assert [send.key for send in await store.claim(NOON + 10 * SECOND, 10, 30)] == []
+    assert [send.key for send in await store.claim(again, 10, 30)] == ["first"]
+    await store.settle([Outcome("first", "delivered", "", again)])
+    assert [send.key for send in await store.claim(again, 10, 30)] == ["later"]
