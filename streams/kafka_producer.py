@@ -83,7 +83,9 @@ class Producer:
 
     async def _targets(self, producer: AIOKafkaProducer, topic: str, item: Item) -> Sequence[int | None]:
         """Return the partitions to send to; None leaves the choice to the hash of the key."""
-        return sorted(await producer.partitions_for(topic)) if item.everywhere else (None,)
+        if item.everywhere:
+            return sorted(await producer.partitions_for(topic))
+        return (item.partition,)
 
     async def _retire(self, producer: AIOKafkaProducer) -> None:
         async with self._starting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -126,6 +127,7 @@ class Sources:
                 clock=process.clock,
                 transient=TRANSIENT,
                 progress=progress,
+                lateness=timedelta(seconds=process.settings.lateness),
             )
         finally:
             self._webhooks.remove(settings.id)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from streams.records import REPLAY, DeadLetter, Mention
+from streams.records import LIVE, DeadLetter, Mention
 from streams.source import Arrival, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.checks import OLDEST
 from streams.sources.file_reader import Place, Raw, Reader, head_of, size_of
@@ -38,7 +38,7 @@ class FileSettings(SourceSettings):
     path: Path
     format: Literal["auto", "jsonl", "csv"] = "auto"
     speed: float | None = Field(default=None, gt=0)
-    realm: Literal["live", "rehearsal", "replay"] = REPLAY
+    realm: Literal["live", "rehearsal", "replay"] = LIVE
     loop: bool = False
     longest_wait: float = Field(default=60.0, gt=0, description="seconds at most between two rows of a recorded pace")
     fields: Mapping[str, str] = {}

@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from streams import metrics
@@ -56,13 +56,18 @@ async def supervise(  # noqa: PLR0913  every name is one decision of the wiring;
     transient: tuple[type[Exception], ...] = (),
     progress: Progress | None = None,
     backoff: Backoff | None = None,
+    lateness: timedelta = timedelta(seconds=5),
 ) -> None:
     """Run until cancelled, or until the source has come to its end (a file).
+
+    A mention counts as late in the ledger if it was published `lateness` before an event time that was promised.
 
     Errors of the stream and of the database that may pass (StreamError, OSError, `transient`) are waited for; other
     errors of theirs, and damage, are raised. Errors of the source never are: they are its status.
     """
-    run = _Run(source, settings, stream, log, Chooser(match), clock, (*PASSING, *transient), progress or Progress())
+    run = _Run(
+        source, settings, stream, log, Chooser(match), clock, (*PASSING, *transient), progress or Progress(), lateness
+    )
     await run.until_the_end(backoff or Backoff(0.25, 30.0))
 
 
@@ -76,6 +81,7 @@ class _Run:
     clock: Callable[[], datetime]
     passing: tuple[type[Exception], ...]
     progress: Progress
+    lateness: timedelta
     standing: Standing = field(init=False)
     retry: Backoff = field(default_factory=lambda: Backoff(0.1, 10.0))
     cursor: str | None = None
@@ -223,7 +229,8 @@ class _Run:
         if mentions:
             keys = wanted_keys(mentions)
             known = await self._again(lambda: self.log.known(keys))
-            chosen = self.chooser.choose(mentions, known, self.clock())
+            promised = self.standing.promised and self.standing.promised - self.lateness
+            chosen = self.chooser.choose(mentions, known, self.clock(), promised)
         chosen.dead = [letter for one in arrivals for letter in one.dead] + chosen.dead
         standing, tally = self.standing, self.standing.tally
         standing.last_mention_at = chosen.last_received_at or standing.last_mention_at
@@ -231,6 +238,7 @@ class _Run:
             update={
                 "matched": tally.matched + len(chosen.accepted),
                 "duplicated": tally.duplicated + chosen.duplicated,
+                "late": tally.late + chosen.late,
                 "dead": tally.dead + len(chosen.dead),
             }
         )

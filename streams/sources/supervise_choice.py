@@ -35,6 +35,7 @@ class Chosen:
     accepted: list[Accepted] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     duplicated: int = 0
+    late: int = 0
     last_received_at: datetime | None = None
 
 
@@ -57,8 +58,13 @@ class Chooser:
         self._match = match
         self._withdrawn: OrderedDict[str, int] = OrderedDict()
 
-    def choose(self, mentions: Sequence[Mention], known: Mapping[str, int], now: datetime) -> Chosen:
-        """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it."""
+    def choose(
+        self, mentions: Sequence[Mention], known: Mapping[str, int], now: datetime, promised: datetime | None = None
+    ) -> Chosen:
+        """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it.
+
+        What was published before `promised` comes late: rules have passed its time. It is taken, and counted.
+        """
         chosen = Chosen()
         revisions = dict(known)
         for mention in mentions:
@@ -78,6 +84,8 @@ class Chooser:
             revisions[accepted.key] = accepted.revision
             if accepted.author_key:
                 revisions[accepted.author_key] = max(accepted.revision, revisions.get(accepted.author_key, -1))
+            if promised is not None and mention.published_at is not None and mention.published_at < promised:
+                chosen.late += 1
             chosen.items.append(item)
             chosen.accepted.append(accepted)
             chosen.last_received_at = mention.received_at

@@ -32,6 +32,7 @@ class Standing:
         self.detail = "connecting"
         self.tally = Tally()
         self.last_mention_at: datetime | None = None
+        self.promised: datetime | None = None
 
     def arrived(self, arrivals: Sequence[Arrival], now: datetime, tick: float) -> None:
         """Take a sign of life."""
@@ -61,6 +62,7 @@ class Standing:
         """Return the sign of life to send now."""
         if self.status is SourceStatus.LIVE and self._follows_clock:
             self._at = max(self._at, now)
+        self.promised = self._at
         return Pulse(
             source_id=self._settings.id,
             source_kind=self._kind,

@@ -121,6 +121,13 @@ class StreamContract:
             assert {item.position.partition for item in found} == partitions
             assert await nothing_more(consumer)
 
+    async def test_an_item_can_name_its_partition(self, stream: Stream, topic: str) -> None:
+        async with aclosing(await stream.consumer(topic, None)) as consumer:
+            partitions = sorted(await consumer.end())
+            await stream.append(topic, [Item("same key", str(one).encode(), partition=one) for one in partitions])
+            found = await read(consumer, len(partitions))
+            assert {int(item.value): item.position.partition for item in found} == {one: one for one in partitions}
+
     async def test_an_item_everywhere_keeps_its_place_among_the_others(self, stream: Stream, topic: str) -> None:
         await stream.append(topic, [*numbered(3), Item("p", b"99", everywhere=True), *numbered(3, first=3)])
         async with aclosing(await stream.consumer(topic, None)) as consumer:

@@ -72,7 +72,7 @@ async def test_json_lines_become_mentions(tmp_path: Path, name: str) -> None:
         native_id="p0",
         source_id="f",
         revision=0,
-        realm="replay",
+        realm="live",
         received_at=NOW,
         published_at=START,
         author=Author(id="u1", name="Dana", handle="@d"),
