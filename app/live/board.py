@@ -189,7 +189,14 @@ class Board:
     def bury(self, letter: DeadLetter) -> None:
         """Count a dead letter of a stage behind ingest; a source's own are in its tally."""
         if letter.stage != "source":
-            self.dead[letter.source_id] = self.dead.get(letter.source_id, 0) + 1
+            self._more_dead(letter.source_id, 1)
+
+    def _more_dead(self, source_id: str, more: int) -> None:
+        self.dead[source_id] = self.dead.get(source_id, 0) + more
+        line = self.sources.get(source_id)
+        if line is not None and more:  # a source that is finished sends no pulse that would bring the new count
+            self.sources[source_id] = line.model_copy(update={"dead": line.dead + more})
+            self._changes.sources = True
 
     def note_urgent(self, key: str, published: int) -> None:
         """Count a mention among the urgent ones of the last 15 minutes."""
@@ -285,10 +292,14 @@ class Board:
     def adopt(self, old: Board, now: int) -> None:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
         self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
+        stored, self.dead = self.dead, dict(old.dead)
         self.sources = {**self.sources, **old.sources}
-        self.dead = {source: max(count, self.dead.get(source, 0)) for source, count in old.dead.items()} | {
-            source: count for source, count in self.dead.items() if source not in old.dead
-        }
+        for source_id, count in stored.items():  # lines that were not shown yet have the stored count in them
+            missed = max(0, count - old.dead.get(source_id, 0))
+            if source_id in old.sources:
+                self._more_dead(source_id, missed)
+            else:
+                self.dead[source_id] = old.dead.get(source_id, 0) + missed
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}

@@ -15,6 +15,7 @@ from streams.records import (
     AlertEvent,
     AlertState,
     Author,
+    DeadLetter,
     Mention,
     Opinion,
     Pulse,
@@ -117,6 +118,33 @@ def test_an_author_withdrawn_takes_all_of_theirs() -> None:
     b.mention(scored("3", author=Author(id="b")), ms(NOW))
     b.mention(scored("a", revision=9, action=Action.DELETE_AUTHOR), ms(NOW))
     assert {item.id for item in b.chosen()} == {"file\x1f3"}
+
+
+def shown_dead(b: Board) -> int:
+    (line,) = b.source_states(ms(NOW))
+    return line.dead
+
+
+def test_dead_letters_show_without_another_pulse_and_a_refresh_brings_those_that_the_tail_missed() -> None:
+    def letter(stage: Any = "score") -> DeadLetter:
+        return DeadLetter(stage=stage, reason="no words", source_id="s", at=NOW)
+
+    finished = Pulse(source_id="s", source_kind="file", at=NOW, sent_at=NOW, status=SourceStatus.FINISHED)
+    b = board()
+    b.bury(letter())
+    b.beat(finished, 0)
+    b.bury(letter())
+    b.bury(letter("source"))
+    assert shown_dead(b) == 2
+    assert b.tick(ms(NOW)).sources
+    fresh = board()
+    fresh.dead["s"] = 5
+    fresh.recall(finished)
+    fresh.adopt(b, ms(NOW))
+    assert shown_dead(fresh) == 5
+    fresh.bury(letter())
+    fresh.beat(finished, 0)
+    assert shown_dead(fresh) == 6
 
 
 def test_urgent_ones_leave_after_a_quarter_of_an_hour() -> None:
