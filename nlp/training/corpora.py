@@ -3,7 +3,7 @@
 Owns reading and splitting. Does not own batching or the loop (`batches`, `train`).
 
 Public sets are read from a folder laid out as `docs/model-card.md` lists them; they are not part of this repository.
-Our own mentions are in `nlp/training/data/mentions.<lang>.jsonl`, and are: one JSON object a line with `text`, `lang`,
+Our own mentions are in `nlp/training/data/mentions*.<lang>.jsonl`: one JSON object a line with `text`, `lang`,
 `sentiment`, `urgency`, `intent`, `scenario`. They are split by scenario, so that no near-copy crosses the split.
 Label orders differ between public sets, so every label is mapped by its name.
 """
@@ -165,4 +165,4 @@ def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
 
 def own_files() -> list[Path]:
     """Return the files of our own mentions."""
-    return sorted(OWN.glob("mentions.*.jsonl"))
+    return sorted(OWN.glob("mentions*.jsonl"))

@@ -32,7 +32,7 @@ from nlp.network import MAX_TOKENS, MODEL_ID, PREFIX, Network, load_checkpoint
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
-from nlp.training.corpora import Corpus, own_corpora, own_files, sentiment_corpora
+from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.probe import fit_heads
 from nlp.training.smooth import smooth
 
@@ -44,8 +44,10 @@ _IR_WITH_INT4: Final = 10
 _BLOCK: Final = 32
 _DRIFT: Final = 0.04
 """Mean change of a probability by quantisation beyond which nothing is replaced."""
-_SAMPLE: Final = 40
+_SAMPLE: Final = 20
 """Texts of each corpus that show how loud the activations get."""
+_CALIBRATION: Final = 400
+"""Held-out texts of each corpus that set the temperatures, evenly picked."""
 
 
 class Exported(nn.Module):  # type: ignore[misc, unused-ignore] # without the extra `gpu` its base is unknown
@@ -68,7 +70,8 @@ class Exported(nn.Module):  # type: ignore[misc, unused-ignore] # without the ex
 def calibrate(network: Network, encoder: TextEncoder, corpora: list[Corpus]) -> dict[str, float]:
     """Divide each head by its best temperature on the held-out texts and return the temperatures."""
     found = {}
-    pooled, known = features(network, encoder, [example for corpus in corpora for example in corpus.dev])
+    picked = [example for corpus in corpora for example in _evenly(corpus.dev, _CALIBRATION)]
+    pooled, known = features(network, encoder, picked)
     for task in LABELS:
         rows = [at for at, labels in enumerate(known) if task in labels]
         truth = np.array([known[at][task] for at in rows], dtype=np.int64)
@@ -78,6 +81,10 @@ def calibrate(network: Network, encoder: TextEncoder, corpora: list[Corpus]) -> 
             head.weight /= found[task]
             head.bias /= found[task]
     return found
+
+
+def _evenly(examples: list[Example], count: int) -> list[Example]:
+    return examples[:: max(1, len(examples) // count)]
 
 
 def _export_float(network: Network, path: Path) -> None:
@@ -192,7 +199,7 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
         fit_heads(network, encoder, corpora, ("urgency", "intent"))
     temperatures = calibrate(network, encoder, corpora)
     print("temperatures", temperatures, flush=True)
-    smooth(network, encoder, [example for corpus in corpora for example in corpus.train[:_SAMPLE]])
+    smooth(network, encoder, [example for corpus in corpora for example in _evenly(corpus.train, _SAMPLE)])
     partial = folder.with_name(folder.name + ".part")
     write_model(network, checkpoint, partial)
     _check_parity(parity(network, partial, encoder, [e.text for corpus in corpora for e in corpus.dev[:20]]))
