@@ -47,7 +47,10 @@ class Item(Frame):
 
 
 class Usual(Frame):
-    """What is expected, from the history of the same figure; None in its place means too little history."""
+    """What is expected, from the history of the same figure: its median and a robust band around it.
+
+    None in its place means too little history.
+    """
 
     low: float
     middle: float

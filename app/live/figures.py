@@ -5,6 +5,7 @@ Owns counting by minute and by second and the robust expectation. Does not own w
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,8 @@ _RECENT_MINUTES: Final = 15
 _SHARE_MINUTES: Final = 5
 _SHARE_AT_LEAST: Final = 5
 _ENOUGH_BLOCKS: Final = 6
+_SHARE_NOISE: Final = 0.1
+"""Half width at least of the band around the usual negative share."""
 
 
 class MinuteCounts:
@@ -70,7 +73,7 @@ class MinuteCounts:
     def usual(self, now: int) -> tuple[Usual | None, Usual | None]:
         """Return what is usual before the last 15 minutes: mentions a minute, and the negative share of five minutes.
 
-        10th, 50th and 90th percentile each; counted anew once a minute, for a day of history costs milliseconds.
+        Counted anew once a minute, for a day of history costs milliseconds.
         """
         minute = now // MINUTE
         if self._usual[0] != minute:
@@ -78,7 +81,9 @@ class MinuteCounts:
             rates = [self._minutes.get(at, (0, 0))[0] for at in history]
             shares = (self._share(at, _SHARE_MINUTES) for at in history[_SHARE_MINUTES - 1 :: _SHARE_MINUTES])
             known = [share for share in shares if share is not None]
-            self._usual = (minute, usual(rates, ENOUGH_MINUTES), usual(known, _ENOUGH_BLOCKS))
+            noise = 3 * math.sqrt(statistics.median(rates)) if rates else 0.0
+            rate = usual(rates, ENOUGH_MINUTES, max(noise, 3.0))
+            self._usual = (minute, rate, usual(known, _ENOUGH_BLOCKS, _SHARE_NOISE))
         return self._usual[1:]
 
     def _history(self, now: int) -> Sequence[int]:
@@ -88,12 +93,17 @@ class MinuteCounts:
         return range(first, last, MINUTE)
 
 
-def usual(values: Sequence[float], enough: int) -> Usual | None:
-    """Return low, middle and high (10, 50, 90 %) of `values`; None for fewer than `enough`."""
+def usual(values: Sequence[float], enough: int, least: float) -> Usual | None:
+    """Return the median of `values` and the band around it; None for fewer than `enough`.
+
+    The band is three robust deviations wide (1.4826 x the median absolute deviation), but at least `least`: past bursts,
+    even if they fill a third of the time, neither move nor widen it as they would a percentile.
+    """
     if len(values) < max(2, enough):
         return None
-    tenths = statistics.quantiles(values, n=10, method="inclusive")
-    return Usual(low=tenths[0], middle=tenths[4], high=tenths[8])
+    middle = statistics.median(values)
+    spread = max(3 * 1.4826 * statistics.median(abs(value - middle) for value in values), least)
+    return Usual(low=max(0.0, middle - spread), middle=middle, high=middle + spread)
 
 
 class Window:

@@ -49,7 +49,9 @@ export interface Minute {
 }
 
 /**
- * What is expected, from the history of the same figure; None in its place means too little history.
+ * What is expected, from the history of the same figure: its median and a robust band around it.
+ *
+ * None in its place means too little history.
  */
 export interface Usual {
   low: number;

@@ -226,9 +226,18 @@ def test_small_numbers_give_no_share_and_no_percentile() -> None:
     assert counts.share(ms(NOW)) is None
     counts.add(ms(NOW), 1, 0)
     assert counts.share(ms(NOW)) == pytest.approx(0.8)
-    assert usual([1.0], 1) is None
+    assert usual([1.0], 1, 1.0) is None
     assert percentile([], 0.95) is None
     assert percentile([3, 1, 2], 0.95) == 3
+
+
+def test_past_bursts_neither_move_nor_widen_what_is_usual() -> None:
+    calm = usual([30, 36, 33, 40, 36, 38, 35, 36, 31, 37] * 7, 30, 10)
+    stormy = usual([30, 36, 33, 40, 36, 38, 35, 150, 180, 160] * 7, 30, 10)
+    assert calm is not None
+    assert stormy is not None
+    assert stormy.middle == pytest.approx(calm.middle, abs=2)
+    assert stormy.high < 60
 
 
 def test_a_window_forgets() -> None:
