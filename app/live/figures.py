@@ -96,8 +96,8 @@ class MinuteCounts:
 def usual(values: Sequence[float], enough: int, least: float) -> Usual | None:
     """Return the median of `values` and the band around it; None for fewer than `enough`.
 
-    The band is three robust deviations wide (1.4826 x the median absolute deviation), but at least `least`: past bursts,
-    even if they fill a third of the time, neither move nor widen it as they would a percentile.
+    The band is three robust deviations wide (1.4826 x the median absolute deviation), but at least `least`: bursts of
+    the past, even if they fill a third of the time, neither move nor widen it as they would a percentile.
     """
     if len(values) < max(2, enough):
         return None
