@@ -106,7 +106,7 @@ async def wait_for_end(outcome: Outcome, truth: Truth, alerts: list[Transition],
     return await settled(done, within)
 
 
-def assert_rows(rows: list[Mapping[str, Any]], truth: Truth) -> None:
+def assert_rows(rows: list[Mapping[str, Any]], truth: Truth, *, labels: bool = True) -> None:
     """Every mention exactly once, at the right revision, with its words or without a trace of them."""
     names = Counter(row["native_id"] for row in rows)
     assert [name for name, number in names.items() if number > 1] == []
@@ -118,7 +118,8 @@ def assert_rows(rows: list[Mapping[str, Any]], truth: Truth) -> None:
     assert {row["source_id"] for row in rows} == {SOURCE}
     gone = [row for row in rows if row["deleted_at"] is not None]
     assert [row["native_id"] for row in gone if any(row[name] is not None for name in ERASED)] == []
-    assert_labels(rows, truth)
+    if labels:
+        assert_labels(rows, truth)
 
 
 def assert_labels(rows: list[Mapping[str, Any]], truth: Truth) -> None:
@@ -154,6 +155,18 @@ def assert_alerts(events: list[AlertEvent], expected: list[Transition], truth: T
     assert quoted == []
 
 
+def recount_rows(rows: list[Mapping[str, Any]]) -> Counter[tuple[int, str, str]]:
+    """Return what the rollups must be by the rows' own labels: a kill may have a mention scored twice, in two batches,
+    and a quantised model is not always of the same mind."""
+    found: Counter[tuple[int, str, str]] = Counter()
+    for row in rows:
+        minute = int(row["published_at"].timestamp()) // 60
+        for query in ("", *json.loads(row["queries"])):
+            for name in ("total", row["sentiment"], row["urgency"]):
+                found[minute, query, name] += 1
+    return found
+
+
 async def letters(stream: Stream, quiet: float = 1.0) -> list[DeadLetter]:
     """Return all of [dead], until nothing came for `quiet` seconds."""
     consumer = await stream.consumer(DEAD, None)
@@ -166,7 +179,7 @@ async def letters(stream: Stream, quiet: float = 1.0) -> list[DeadLetter]:
     return found
 
 
-def assert_letters(found: list[DeadLetter], truth: Truth) -> None:
+def assert_letters(found: list[DeadLetter], truth: Truth, *, once: bool = True) -> None:
     """Each garbled line is there with its line, its reason and its size; so is what no model can read."""
     by_line = {letter.origin.rpartition(":")[2]: letter for letter in found if letter.stage == "source"}
     assert by_line.keys() == {str(line) for line in truth.dead}
@@ -176,7 +189,9 @@ def assert_letters(found: list[DeadLetter], truth: Truth) -> None:
     assert wrong == {}
     assert all(letter.source_id == SOURCE and len(letter.payload) <= 4096 for letter in found)
     unread = {letter.origin for letter in found if letter.stage == "score"}
-    assert len(unread) == truth.unscorable
+    assert len(unread) >= truth.unscorable
+    if once:
+        assert len(found) == len(truth.dead) + truth.unscorable
 
 
 Told = tuple[int, dict[int, int], dict[str, object]]
