@@ -416,7 +416,11 @@ class _Writer:
         yield b'{"text": "' + b"y" * self.shape.longest_line + b'"}', "the limit is"
 
 
-def _pools(sentences: Sequence[Sentence]) -> tuple[list[Sentence], ...]:
-    pools = tuple([one for one in sentences if one.sort == sort] for sort in ("calm", "angry", "urgent"))
-    assert all(pools), f"the scorer calls no sentence calm, negative or urgent: {[len(pool) for pool in pools]}"
-    return pools
+def _pools(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence], list[Sentence]]:
+    """Return calm, angry and urgent ones. To some models all that is angry is urgent, too."""
+    calm, angry, urgent = ([one for one in sentences if one.sort == sort] for sort in ("calm", "angry", "urgent"))
+    angry = angry or [one for one in urgent if one.score.sentiment.label == "negative"]
+    assert calm, "the scorer calls no sentence calm"
+    assert angry, "the scorer calls no sentence negative"
+    assert urgent, "the scorer calls no sentence urgent"
+    return calm, angry, urgent
