@@ -4,8 +4,9 @@ Owns reading and splitting. Does not own batching or the loop (`batches`, `train
 
 Public sets are read from a folder laid out as `docs/model-card.md` lists them; they are not part of this repository.
 Our own mentions are in `nlp/training/data/mentions*.<lang>.jsonl`: one JSON object a line with `text`, `lang`,
-`sentiment`, `urgency`, `intent`, `scenario`. They are split by scenario, so that no near-copy crosses the split.
-Label orders differ between public sets, so every label is mapped by its name.
+`sentiment`, `urgency`, `intent`, `scenario`. `opinions.<lang>.jsonl` are short verdicts, composed of a subject and a
+phrase of praise or blame; they teach plain words that few tweets have. Both are split by scenario (for verdicts: by
+phrase), so that no near-copy crosses the split. Label orders differ between public sets: labels are mapped by name.
 """
 
 from __future__ import annotations
@@ -151,18 +152,19 @@ def auxiliary_corpora(folder: Path) -> list[Corpus]:
 
 
 def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
-    """Return our own mentions, one corpus per language, labelled for all tasks; whole scenarios are held out."""
+    """Return our own texts, labelled for all tasks, one corpus per kind and language; whole scenarios are held out."""
     corpora: dict[str, Corpus] = {}
     for path in sorted(paths):
+        kind = "own" if path.name.startswith("mentions") else "plain"
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             labels = {task: known.index(row[task]) for task, known in LABELS.items()}
-            corpus = corpora.setdefault(row["lang"], Corpus(f"own-{row['lang']}", 0.1))
+            corpus = corpora.setdefault(f"{kind}-{row['lang']}", Corpus(f"{kind}-{row['lang']}", 0.1))
             side = corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train
             side.append(Example(row["text"], labels, row["lang"]))
-    return [corpora[lang] for lang in sorted(corpora)]
+    return [corpora[name] for name in sorted(corpora)]
 
 
 def own_files() -> list[Path]:
     """Return the files of our own mentions."""
-    return sorted(OWN.glob("mentions*.jsonl"))
+    return sorted(OWN.glob("*.jsonl"))
