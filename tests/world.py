@@ -339,7 +339,7 @@ class _Writer:
             self._delete(after, name)
             self._add(after + 10.0, name, published, self._sentence("oskora", burst=False), author=author)
         elif fate == 0:
-            self._add(after, name, published, self.random.choice(self.noise))
+            self._add(after, name, published, self.random.choice(self.noise), author=author)
         else:
             self._delete(after, author, whole_author=True)
             if fate == 2:
