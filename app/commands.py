@@ -54,6 +54,14 @@ def read_file(path: Path) -> Configuration:
         fail(f"{error}\n{count} fault{'s' * (count > 1)} in {path}; nothing was changed")
 
 
+def warn_of_secrets(configuration: Configuration) -> None:
+    """Say on standard error which secrets this process could not resolve: the running ones may have them."""
+    from app.configuration import missing_secrets  # noqa: PLC0415  commands start fast
+
+    for missing in missing_secrets(configuration):
+        click.echo(f"warning: {missing}", err=True)
+
+
 @main.command()
 def up() -> None:
     """Run every role in this process, until Ctrl-C."""
@@ -75,11 +83,14 @@ def run(role: Role) -> None:
 
 def start(roles: tuple[Role, ...]) -> None:
     """Run the roles until a signal; exit 1 with one line when one of them can't go on."""
+    from app.configuration import missing_secrets  # noqa: PLC0415  commands start fast
     from app.logs import configure_logs  # noqa: PLC0415  commands start fast
     from app.supervision import run_process  # noqa: PLC0415  commands start fast
 
     settings = read_settings()
     configuration = read_file(settings.config)
+    if missing := missing_secrets(configuration):
+        fail("\n".join([*missing, f"{settings.config}: give this process its secrets, then start it again"]))
     configure_logs(settings.log_format, settings.log_level)
     sys.exit(run_process(settings, configuration, roles))
 
@@ -90,6 +101,7 @@ def check(file: Path | None) -> None:
     """Check FILE (default: WARROOM_CONFIG) as a whole; say every fault with its line and remedy."""
     path = file or read_settings().config
     found = read_file(path)
+    warn_of_secrets(found)
     click.echo(
         f"{path}: fine: {len(found.sources)} sources, {len(found.queries)} queries, {len(found.rules)} rules, "
         f"{len(found.receivers)} receivers"
@@ -105,6 +117,7 @@ def apply(file: Path | None) -> None:
     settings = read_settings()
     path = file or settings.config
     found = read_file(path)
+    warn_of_secrets(found)
     try:
         revision, changed = apply_configuration(settings, found)
     except (OSError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from alerts.rules import Rule
 from app.yaml_lines import ConfigurationError, Document, parse
 from streams.queries import Query, compile_queries
 from streams.queries_syntax import QuerySyntaxError
+from streams.secrets import SecretMissing, resolve_secret
 from streams.source import SourceSettings
 from streams.sources import load_source
 
@@ -79,6 +80,20 @@ def parse_configuration(text: str, name: str = "warroom.yaml") -> Configuration:
     if faults:
         raise ConfigurationError(faults)
     return configuration
+
+
+def missing_secrets(configuration: Configuration) -> list[str]:
+    """Return one line for each secret that can't be resolved in this process; none of them ever leaves here."""
+    faults: list[str] = []
+    for section, parts in (("sources", configuration.sources), ("receivers", configuration.receivers)):
+        for part in parts:
+            for name, value in part.model_dump().items():
+                if "secret" in name and isinstance(value, str):
+                    try:
+                        resolve_secret(value)
+                    except SecretMissing as error:
+                        faults.append(f"{section}: {part.id}: {name}: {error}")
+    return faults
 
 
 class _Reader:

@@ -21,15 +21,11 @@ class Health:
     """The parts of one process, each a callable that says when it last went round. Times are seconds since 1970."""
 
     clock: Callable[[], float]
-    started: float = 0.0
-    parts: dict[str, Callable[[], float | None]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.started = self.clock()
+    parts: dict[str, tuple[float, Callable[[], float | None]]] = field(default_factory=dict)
 
     def watch(self, name: str, last: Callable[[], float | None]) -> None:
         """Add a part; `last` returns the time of its last round, or None before the first."""
-        self.parts[name] = last
+        self.parts[name] = (self.clock(), last)
 
     def forget(self, name: str) -> None:
         """Drop a part that came to its end."""
@@ -37,12 +33,12 @@ class Health:
 
     def states(self) -> dict[str, State]:
         """Return each part's state."""
-        return {name: self._state(last()) for name, last in self.parts.items()}
+        return {name: self._state(since, last()) for name, (since, last) in self.parts.items()}
 
-    def _state(self, last: float | None) -> State:
+    def _state(self, since: float, last: float | None) -> State:
         now = self.clock()
         if last is None:
-            return "starting" if now - self.started < GRACE else "failing"
+            return "starting" if now - since < GRACE else "failing"
         return "ok" if now - last < STUCK else "failing"
 
     def verdict(self) -> State:

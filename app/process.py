@@ -87,9 +87,18 @@ class Process:
 
 @asynccontextmanager
 async def open_process(
-    settings: Settings, configuration: Configuration, clock: Callable[[], datetime] = utc_now
+    settings: Settings,
+    configuration: Configuration,
+    clock: Callable[[], datetime] = utc_now,
+    stopping: asyncio.Event | None = None,
+    *,
+    single: bool = True,
 ) -> AsyncIterator[Process]:
-    """Open log and store, bring the schema up to date, put the configuration into force; close all in reverse."""
+    """Open log and store, bring the schema up to date, put the configuration into force; close all in reverse.
+
+    The one process of `single` puts its file into force at each start. One of many does so only with a file that was
+    never in force: restarted with an old file, it follows what was applied since.
+    """
     async with AsyncExitStack() as stack:
         settings.data.mkdir(parents=True, exist_ok=True)
         await migrate(settings.database)
@@ -97,8 +106,8 @@ async def open_process(
         stack.push_async_callback(store.aclose)
         stream = await open_stream(settings)
         stack.push_async_callback(stream.aclose)
-        revision = await put_in_force(store, configuration, clock())
-        yield Process(settings, stream, store, Desk(configuration, revision), Health(time.time), clock)
+        desk = await first_desk(store, configuration, clock(), single=single)
+        yield Process(settings, stream, store, desk, Health(time.time), clock, stopping or asyncio.Event())
 
 
 async def open_stream(settings: Settings) -> Stream:
@@ -121,6 +130,15 @@ async def open_stream(settings: Settings) -> Stream:
         )
     retention = Retention(age=kept, size=settings.log_retention_mb * 1024 * 1024)
     return await EmbeddedStream.open(settings.data / "log.db", retention)
+
+
+async def first_desk(store: Store, configuration: Configuration, at: datetime, *, single: bool) -> Desk:
+    """Return the desk that a process starts with."""
+    found = await store.configuration()
+    if not single and found is not None and await store.was_in_force(configuration.sha256):
+        _log.info("configuration_in_force", revision=found[0], own_file=found[1] == configuration.text)
+        return Desk(parse_configuration(found[1], f"revision {found[0]}"), found[0])
+    return Desk(configuration, await put_in_force(store, configuration, at))
 
 
 async def put_in_force(store: Store, configuration: Configuration, at: datetime) -> int:

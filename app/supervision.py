@@ -90,11 +90,39 @@ async def supervise(
     """Run `roles` and `more` until a stop signal or until `process.stopping`; raise what ended them."""
     port = settings.port if settings.port is not None else (8000 if "serve" in roles else 0)
     listener = bind(settings.host, port)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    running = asyncio.create_task(_run(settings, configuration, roles, listener, started, more, stopping))
+    stop = asyncio.create_task(stopping.wait())
     with contextlib.closing(listener):
-        async with open_process(settings, configuration) as process:
-            loop = asyncio.get_running_loop()
-            for name in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(name, process.stopping.set)
+        await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not running.done():
+            await asyncio.wait({running}, timeout=STOP_WITHIN)
+            running.cancel()
+        await _ended(running)
+
+
+async def _ended(running: asyncio.Task[None]) -> None:
+    """Raise what a process ended with, save that it was stopped."""
+    await asyncio.wait({running})
+    if not running.cancelled() and (error := running.exception()) is not None:
+        raise error
+
+
+async def _run(
+    settings: Settings,
+    configuration: Configuration,
+    roles: Sequence[Role],
+    listener: socket.socket,
+    started: Started,
+    more: Sequence[Work],
+    stopping: asyncio.Event,
+) -> None:
+    async with open_process(settings, configuration, stopping=stopping, single=len(roles) == len(ROLES)) as process:
+        if not stopping.is_set():
             await _serve_until(process, roles, listener, started, more)
 
 

@@ -31,6 +31,18 @@ from sqlalchemy import (
 )
 
 
+def in_utc(value: datetime) -> datetime:
+    """Return the moment in UTC; ValueError for one without a zone, or that has no place in our calendar then."""
+    if value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"a moment without a time zone: {value.isoformat()}")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"a moment out of range: {value.isoformat()}") from error
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware moment in UTC, in and out. A naive datetime raises ValueError: it would be a guess."""
 
@@ -40,11 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the moment in UTC."""
         del dialect
-        if value is None or value.tzinfo is UTC:
-            return value
-        if value.tzinfo is None:
-            raise ValueError(f"a moment without a time zone: {value.isoformat()}")
-        return value.astimezone(UTC)
+        return None if value is None else in_utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the moment in UTC; SQLite keeps no zone, and what we wrote was UTC."""

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hmac
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fastapi import HTTPException, WebSocket, WebSocketException, status
 from starlette.requests import HTTPConnection, Request
@@ -45,7 +45,7 @@ class Access:
     def viewer_socket(self, socket: WebSocket) -> None:
         """Dependency of sockets: as `viewer`, and a browser's Origin must be ours or listed in WARROOM_ORIGINS."""
         origin = socket.headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != socket.headers.get("host"):
+        if origin is not None and origin not in self._origins and _split(origin).netloc != socket.headers.get("host"):
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, "origin not allowed")
         if (not self._token and _host(socket) not in _HERE) or not self._known(socket):
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, "an access token is needed")
@@ -65,4 +65,11 @@ class Access:
 
 
 def _host(connection: HTTPConnection) -> str:
-    return (urlsplit(f"//{connection.headers.get('host', '')}").hostname or "").lower()
+    return (_split(f"//{connection.headers.get('host', '')}").hostname or "").lower()
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # "[": no address at all
+        return urlsplit("")

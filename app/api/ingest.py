@@ -16,14 +16,20 @@ from streams.sources.webhook import WebhookSource
 MAX_BODY: Final = 256 * 1024
 
 
-def ingest_routes(find: Callable[[str], WebhookSource | None]) -> APIRouter:
-    """Return the route; `find` gives the running webhook source of an id."""
+def ingest_routes(find: Callable[[str], WebhookSource | None], known: Callable[[str], bool]) -> APIRouter:
+    """Return the route; `find` gives the webhook source of an id that runs here, `known` says if it is configured."""
     router = APIRouter()
 
     @router.post("/ingest/{source_id}", openapi_extra={"x-role": "signed"})
     async def ingest(source_id: str, request: Request) -> Response:
         """Take mentions from a signed webhook: 202 once they are durable, 200 for a repeat, 429 when it is too much."""
         source = find(source_id)
+        if source is None and known(source_id):
+            raise HTTPException(
+                status.HTTP_503_SERVICE_UNAVAILABLE,
+                f"webhook source {source_id!r} runs in another process of role ingest, or is about to start; try again",
+                headers={"retry-after": "2"},
+            )
         if source is None:
             raise HTTPException(status.HTTP_404_NOT_FOUND, f"no webhook source {source_id!r} runs here")
         body = await _bounded_body(request)

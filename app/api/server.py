@@ -37,7 +37,7 @@ def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSou
     access = Access(process.settings)
     api = FastAPI(title="War Room", docs_url=None, redoc_url=None, openapi_url=None)
     api.include_router(operation_routes(process.health, access, api.openapi))
-    api.include_router(ingest_routes(find))
+    api.include_router(ingest_routes(find, lambda source_id: _is_webhook(process, source_id)))
     if hub is not None:
         api.include_router(history_routes(process.store, access))
         api.include_router(wall_routes(hub, access, process.settings.max_clients))
@@ -47,6 +47,10 @@ def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSou
     api.add_middleware(GZipMiddleware, minimum_size=2000)
     api.add_middleware(SafeHeaders)
     return api
+
+
+def _is_webhook(process: Process, source_id: str) -> bool:
+    return any(one.id == source_id and one.kind == "webhook" for one in process.desk.configuration.sources)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ from typing import Final
 from app.frames import Figures, Item, WallAlert, WallSource
 from app.live.figures import MinuteCounts, Window, percentile
 from app.live.items import RANK, alert_line, item_of, source_line
-from streams.records import Action, AlertEvent, AlertState, DeadLetter, Pulse, ScoredMention
+from streams.records import Action, AlertEvent, AlertState, DeadLetter, Mention, Pulse, ScoredMention
 
 Spans = Callable[[str, Sequence[str]], list[tuple[int, int]]]
 
@@ -44,6 +44,9 @@ class Seen:
     negative: int
     author: str
     gone: bool = False
+
+
+_UNKNOWN: Final = Seen(-1, 0, 0, "")
 
 
 @dataclass(slots=True)
@@ -121,10 +124,17 @@ class Board:
         self.minutes.add(at, 1, negative)
         if before is not None and before.at:  # what was withdrawn after it was counted counts once, too
             self.minutes.add(before.at, -1, -before.negative)
-        author = mention.author.id if mention.author else ""
-        self.remember(mention.key, Seen(mention.revision, at, negative, f"{mention.source_kind}\x1f{author}"))
+        self._seen.pop(mention.key, None)
+        self.know(mention, item)
         self._show(item, now)
         return True
+
+    def know(self, mention: Mention, item: Item) -> None:
+        """Know an identity by its mention, unless more is known of it."""
+        if mention.key not in self._seen:
+            author = f"{mention.source_kind}\x1f{mention.author.id if mention.author else ''}"
+            negative = int(item.sentiment == "negative")
+            self.remember(mention.key, Seen(mention.revision, item.published, negative, author))
 
     def _first(self, item: Item, received_at: datetime, now: int) -> None:
         received = ms(received_at)
@@ -303,6 +313,16 @@ class Board:
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
+        known, self._seen = self._seen, OrderedDict(old._seen)
+        for key, seen in known.items():
+            before_seen = self._seen.get(key)
+            if before_seen is None or before_seen.revision <= seen.revision:
+                self.remember(key, seen)
+        self.items = old.items | self.items
+        for key in [key for key in self.items if self._seen.get(key, _UNKNOWN).gone]:
+            del self.items[key]
+            self._urgent.pop(key, None)
+            self._changes.gone.add(key)
         before, after = old.minutes.chart(now), self.minutes.chart(now)
         self.minutes.changed = old.minutes.changed | {
             new.at for new, was in zip(after, before, strict=True) if new != was

@@ -22,6 +22,7 @@ from app.frames import Bye, Delta, Heartbeat, Item, Resync, Snapshot, WallSource
 from app.live.board import Board, Changes, Spans, ms
 from app.live.items import RANK
 from app.live.ring import Encoded, Ring
+from app.store import TRANSIENT
 from streams.metrics import LATENCY, SHOWN
 from streams.pump import Received, Rejected
 from streams.records import LIVE, REHEARSAL, REPLAY, AlertEvent, DeadLetter, Pulse, ScoredMention
@@ -39,6 +40,7 @@ TAIL_KEPT: Final = 20_000
 Seed = Callable[[str, datetime, Spans], Awaitable[tuple[Board, Mapping[int, int]]]]
 """Given a realm and now: a board filled from the store, and the offsets of [scored] that it is complete up to."""
 
+_PASSING: Final[tuple[type[Exception], ...]] = (*TRANSIENT, OSError, TimeoutError)
 _log = structlog.get_logger("hub")
 
 
@@ -224,7 +226,7 @@ class Hub:
     async def _refresh_quietly(self) -> None:
         try:
             await self.refresh()
-        except (OSError, TimeoutError) as error:
+        except _PASSING as error:
             _log.warning("store_unreachable", action="figures go on from the tail", error=str(error))
 
     def tick(self) -> None:

@@ -28,6 +28,7 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
         item = item_of(scored, spans)
         if item is not None:
             board.items[item.id] = item
+            board.know(scored.mention, item)
             board.last_mention = max(board.last_mention or 0, item.received)
     for key, published_at in state.urgent.items():
         board.note_urgent(key, ms(published_at))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import structlog
 
 from alerts import outbox
-from alerts.notifiers import load_notifiers
+from alerts.notifiers import Attempt, Notifier, ReceiverSettings, Retry, load_notifier
 from alerts.outbox import Outbox
 from alerts.ports import StaleEngine
 from alerts.sender import Sender
@@ -23,7 +24,8 @@ from app.configuration import Configuration
 from app.process import Process
 from app.roles.loops import consume
 from app.store import TRANSIENT
-from streams.records import ALERTS, SCORED
+from streams.records import ALERTS, SCORED, AlertEvent
+from streams.secrets import SecretMissing
 
 _log = structlog.get_logger("alert")
 
@@ -55,12 +57,10 @@ async def _always(process: Process, part: Part) -> None:
 
 
 def _again_or_raise(error: BaseException) -> None:
-    if isinstance(error, BaseExceptionGroup):
-        stale, rest = error.split(StaleEngine)
-        if rest is None and stale is not None:
-            _log.warning("lead_lost", action="standing by")
-            return
-    raise error
+    stale, rest = BaseExceptionGroup("", [error]).split(StaleEngine)
+    if stale is None or rest is not None:
+        raise error
+    _log.warning("lead_lost", action="standing by")
 
 
 async def _evaluate(process: Process, configuration: Configuration) -> None:
@@ -100,10 +100,33 @@ def heard(configuration: Configuration) -> frozenset[str] | None:
     return frozenset(source.id for source in configuration.sources if source.enabled) or None
 
 
+@dataclass(frozen=True)
+class Unmade:
+    """Stands in for a notifier that can't be made: each send fails where everybody sees it, with the reason."""
+
+    reason: str
+    settings_model: ClassVar[type[ReceiverSettings]] = ReceiverSettings
+
+    async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:  # noqa: ARG002  nothing is sent
+        """Ask to try again: the secret may be given, and a page is never dropped before its time."""
+        return Retry(self.reason)
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+def made(receiver: ReceiverSettings) -> Notifier:
+    """Return the receiver's notifier; one whose secret is missing here says so instead of stopping us."""
+    try:
+        return load_notifier(receiver.kind)(receiver)
+    except SecretMissing as error:
+        return Unmade(str(error))
+
+
 async def _notify(process: Process, configuration: Configuration) -> None:
     wake = asyncio.Event()
     receivers = {receiver.id: receiver for receiver in configuration.receivers}
-    notifiers = load_notifiers(configuration.receivers)
+    notifiers = {receiver.id: made(receiver) for receiver in configuration.receivers}
     box = Outbox(process.store, receivers, wake, process.clock)
     sender = Sender(process.store, notifiers, wake, transient=TRANSIENT, clock=process.clock)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +19,8 @@ from app.store import TRANSIENT
 from streams.pump import Progress
 from streams.queries import compile_queries
 from streams.records import Mention
-from streams.source import Source, SourceSettings
+from streams.secrets import SecretMissing
+from streams.source import Arrival, Source, SourceRefused, SourceSettings
 from streams.sources import load_source
 from streams.sources.supervise import supervise
 from streams.sources.webhook import WebhookSource
@@ -112,7 +113,7 @@ class Sources:
 
     async def _listen(self, settings: SourceSettings) -> None:
         process = self._process
-        source = load_source(settings.kind)(settings)
+        source = made(settings)
         progress = Progress()
         process.health.watch(f"source {settings.id}", _last(progress))
         self._webhooks.add(settings.id, source)
@@ -133,6 +134,29 @@ class Sources:
             self._webhooks.remove(settings.id)
             process.health.forget(f"source {settings.id}")
         _log.info("source_finished", source=settings.id)
+
+
+class Unmade(Source):
+    """Stands in for a source that can't be made: it is shown as unreachable, with the reason, and tried again."""
+
+    settings_model = SourceSettings
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def listen(self, cursor: str | None) -> AsyncIterator[Arrival]:  # noqa: ARG002  it listens to nothing
+        """Refuse, with the reason."""
+        if self._reason:
+            raise SourceRefused(self._reason)
+        yield Arrival()
+
+
+def made(settings: SourceSettings) -> Source:
+    """Return the source that the settings describe; one whose secret is missing here says so instead of stopping us."""
+    try:
+        return load_source(settings.kind)(settings)
+    except SecretMissing as error:
+        return Unmade(str(error))
 
 
 def _last(progress: Progress) -> Callable[[], float | None]:

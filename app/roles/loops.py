@@ -5,17 +5,23 @@ Owns how a loop is opened again after the log was away. Does not own the loop (`
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import structlog
+
 from app.process import Process
 from app.store import TRANSIENT, Store
+from streams.backoff import Backoff
 from streams.dead_letters import Stage
-from streams.pump import Handler, Progress, pump
-from streams.stream import Positions, Start
+from streams.pump import PASSING, Handler, Progress, pump
+from streams.stream import Consumer, Positions, Start
 
 MOST: Final = 500
 WAIT: Final = 1.0
+_log = structlog.get_logger("loops")
 
 
 async def consume(  # noqa: PLR0913  one call a loop, all by name
@@ -38,23 +44,39 @@ async def consume(  # noqa: PLR0913  one call a loop, all by name
         positions = stored_positions(process.store, topic, group)
     progress = Progress()
     process.health.watch(name, lambda: progress.last_loop_at.timestamp() if progress.last_loop_at else None)
-    consumer = await process.stream.consumer(topic, group, start, positions)
+    passing = (*TRANSIENT, *transient)
     try:
-        await pump(
-            process.stream,
-            consumer,
-            handler,
-            topic=topic,
-            group=group,
-            stage=stage,
-            most=most,
-            wait=wait,
-            clock=process.clock,
-            transient=(*TRANSIENT, *transient),
-            progress=progress,
-        )
+        consumer = await _opened(process, name, topic, group, start, positions)
+        async with contextlib.aclosing(consumer):
+            await pump(
+                process.stream,
+                consumer,
+                handler,
+                topic=topic,
+                group=group,
+                stage=stage,
+                most=most,
+                wait=wait,
+                clock=process.clock,
+                transient=passing,
+                progress=progress,
+            )
     finally:
-        await consumer.aclose()
+        process.health.forget(name)
+
+
+async def _opened(
+    process: Process, name: str, topic: str, group: str | None, start: Start, positions: Positions | None
+) -> Consumer:
+    """Open a consumer, however long the log or the database is away."""
+    backoff = Backoff(0.1, 10.0)
+    while True:
+        try:
+            return await process.stream.consumer(topic, group, start, positions)
+        except (*PASSING, *TRANSIENT) as error:
+            delay = backoff.next()
+            _log.warning("consumer_not_open", loop=name, again_in=round(delay, 1), error=str(error))
+            await asyncio.sleep(delay)
 
 
 def stored_positions(store: Store, topic: str, group: str) -> Positions:

@@ -230,6 +230,11 @@ class Store:
         async with self._database.write() as connection:
             return await configurations.save(connection, text, sha256, at)
 
+    async def was_in_force(self, sha256: str) -> bool:
+        """Return whether a configuration with this digest was ever applied."""
+        async with self._database.read() as connection:
+            return await configurations.was_saved(connection, sha256)
+
     async def configuration(self) -> tuple[int, str] | None:
         """Return revision and text of the latest configuration; None before the first."""
         async with self._database.read() as connection:

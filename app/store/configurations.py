@@ -25,6 +25,12 @@ async def save(connection: AsyncConnection, text: str, sha256: str, at: datetime
     return int(done.scalar_one())
 
 
+async def was_saved(connection: AsyncConnection, sha256: str) -> bool:
+    """Return whether a text with this digest was ever in force."""
+    query = select(configurations.c.revision).where(configurations.c.sha256 == sha256).limit(1)
+    return (await connection.execute(query)).first() is not None
+
+
 async def latest(connection: AsyncConnection) -> tuple[int, str] | None:
     """Return the latest revision and its text; None before the first."""
     row = (await connection.execute(_latest())).first()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.live.board import LOST_AFTER, Board, ms
+from app.live.board import LOST_AFTER, Board, Seen, ms
 from app.live.figures import MINUTE, MinuteCounts, Window, percentile, usual
 from app.live.ring import Encoded, Ring
 from streams.records import (
@@ -266,3 +266,26 @@ def test_a_client_between_two_merged_frames_gets_the_one_that_covers_it() -> Non
     middle = ring.after(6)
     assert middle is not None
     assert [frame.text for frame in middle] == ["b"]
+
+
+def test_an_author_withdrawn_leaves_a_wall_that_was_filled_anew_meanwhile() -> None:
+    old = board()
+    old.mention(scored("1"), ms(NOW))
+    old.tick(ms(NOW))
+    new = board()
+    new.adopt(old, ms(NOW))
+    assert [item.id for item in new.chosen()] == ["file\x1f1"]
+    assert new.mention(scored("a", revision=9, action=Action.DELETE_AUTHOR), ms(NOW))
+    assert new.chosen() == []
+    assert new.tick(ms(NOW)).gone == {"file\x1f1"}
+
+
+def test_what_the_store_knows_to_be_deleted_leaves_open_walls_at_the_next_refresh() -> None:
+    old = board()
+    old.mention(scored("1", urgency="critical"), ms(NOW))
+    old.tick(ms(NOW))
+    new = board()
+    new.remember("file\x1f1", Seen(2, ms(NOW), 0, "file\x1fa", gone=True))
+    new.adopt(old, ms(NOW))
+    assert new.chosen() == []
+    assert "file\x1f1" in new.tick(ms(NOW)).gone

@@ -10,6 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from app.configuration import parse_configuration
+from app.health import Health
+from app.store import StoreUnavailable
 from tests.app.conftest import TOKEN, Served
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
@@ -104,3 +107,39 @@ async def test_a_snapshot_is_not_sent_twice(served: Served) -> None:
         again = await client.get("/api/wall/replay/snapshot", headers={"if-none-match": first.headers["etag"]})
     assert first.json()["t"] == "snap"
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "", "a b", "x" * 5000])
+async def test_an_absurd_host_is_turned_away(served: Served, host: str) -> None:
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        answer = await client.get("/api/alerts", headers={"host": host})
+    assert answer.status_code in {400, 421}
+
+
+async def test_a_configured_webhook_that_does_not_run_here_asks_to_come_back(served: Served) -> None:
+    text = 'version: 1\nsources:\n  - {id: hook, kind: webhook, secret: "env:NONE"}'
+    served.process.desk.replace(parse_configuration(text), 2)
+    async with httpx.AsyncClient(base_url=served.http) as client:
+        answer = await client.post("/ingest/hook", content=b"{}")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+
+
+async def test_a_database_that_is_away_does_not_end_the_hub(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(served.process.store, "wall", away)
+    await served.hub._refresh_quietly()
+    assert served.hub.snapshot("live").realm == "live"
+
+
+async def test_a_part_that_ended_no_longer_counts_and_a_new_one_has_its_grace() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    health.watch("loop", lambda: 0.0)
+    now[0] = 1000.0
+    assert health.verdict() == "failing"
+    health.forget("loop")
+    health.watch("loop", lambda: None)
+    assert health.verdict() == "starting"
