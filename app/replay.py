@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from app.roles import ROLES, Role
 from app.settings import Settings
 from app.store import Store
 from app.supervision import exit_code, supervise
-from streams.records import REPLAY, SCORED, Pulse, ScoredMention, SourceStatus, encode
+from streams.records import REPLAY, SCORED, Action, Mention, Pulse, ScoredMention, SourceStatus, encode
 from streams.source import SourceSettings
 from streams.sources.file import FileSettings
 from streams.stream import Item
@@ -32,6 +32,7 @@ from streams.stream import Item
 SOURCE: Final = "replay"
 PULSE: Final = 0.2
 """Seconds between pulses: at 60x a wall second is a minute of event time."""
+FORGET_EVERY: Final = 20.0
 _PAGE: Final = 200
 
 
@@ -104,6 +105,14 @@ def _announce(address: str) -> None:
 
 
 async def play_store(process: Process, live: Settings, recording: Recording) -> None:
+    """Play the span, and keep the replay free of what is deleted upstream while it runs and stays open."""
+    played: dict[str, Mention] = {}
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_play(process, live, recording, played))
+        tasks.create_task(forget_withdrawn(process, live, recording.realm, played))
+
+
+async def _play(process: Process, live: Settings, recording: Recording, played: dict[str, Mention]) -> None:
     """Put the span's mentions into the scratch [scored] at `speed` times their own pace, with pulses of their time."""
     if recording.span is None:
         return
@@ -121,6 +130,7 @@ async def play_store(process: Process, live: Settings, recording: Recording) -> 
                 elapsed = asyncio.get_running_loop().time() - started
                 clock = min(published, begin + timedelta(seconds=elapsed * recording.speed))
             page.append(replayed(scored))
+            played[scored.mention.key] = scored.mention.model_copy(update={"text": ""})
             if len(page) >= _PAGE:
                 await _put(process, page, clock, SourceStatus.LIVE)
                 page = []
@@ -141,6 +151,33 @@ def replayed(scored: ScoredMention) -> ScoredMention:
     """Return the mention as of the realm `replay`, delivered by the replay."""
     mention = scored.mention.model_copy(update={"realm": REPLAY, "source_id": SOURCE})
     return scored.model_copy(update={"mention": mention})
+
+
+async def forget_withdrawn(process: Process, live: Settings, realm: str, played: Mapping[str, Mention]) -> None:
+    """Take from the replay what its authors delete meanwhile: looked for in the live store every 20 seconds."""
+    store = await Store.open(live.database, utc_now)
+    try:
+        while True:
+            await asyncio.sleep(FORGET_EVERY)
+            gone = await store.withdrawn(realm, list(played)) if played else set()
+            now = process.clock()
+            stones = [_tombstone(played[key], now) for key in sorted(gone)]
+            await process.stream.append(SCORED, [Item(stone.mention.key, encode(stone)) for stone in stones])
+    finally:
+        await store.aclose()
+
+
+def _tombstone(mention: Mention, now: datetime) -> ScoredMention:
+    gone = Mention(
+        source_id=SOURCE,
+        source_kind=mention.source_kind,
+        native_id=mention.native_id,
+        revision=2**62,
+        action=Action.DELETE,
+        realm=REPLAY,
+        received_at=now,
+    )
+    return ScoredMention(mention=gone, score=None, scored_at=now)
 
 
 async def _put(process: Process, page: Sequence[ScoredMention], at: datetime, status: SourceStatus) -> None:

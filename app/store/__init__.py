@@ -25,6 +25,7 @@ from app.store import (
     retention,
     rollups,
     search,
+    withdrawals,
 )
 from app.store import wall as walls
 from app.store.alerts import AlertFilter
@@ -35,7 +36,7 @@ from app.store.offsets import Reader
 from app.store.outbox import Notification
 from app.store.retention import Horizons
 from app.store.rollups import Rollup, Span
-from app.store.rows import Normalise, scored_of
+from app.store.rows import Normalise, digest, scored_of
 from app.store.search import MentionFilter, Page
 from app.store.wall import Known, WallState
 from streams.records import ALERTS, DEAD, LIVE, SCORED, AlertEvent, DeadLetter, Identity, Pulse, ScoredMention, Tally
@@ -177,6 +178,12 @@ class Store:
         identity = Identity.model_construct(source_kind=source_kind, native_id=native_id)
         async with self._database.read() as connection:
             return await search.one(connection, identity, realm)
+
+    async def withdrawn(self, realm: str, keys: Collection[str]) -> set[str]:
+        """Return which of these identities' keys may not be read any more."""
+        places = {(realm, digest(key)): key for key in keys}
+        async with self._database.read() as connection:
+            return {places[place] for place in await withdrawals.unreadable(connection, places)}
 
     async def mentions_between(self, realm: str, start: datetime, end: datetime) -> AsyncIterator[ScoredMention]:
         """Yield mentions published from `start` up to, not with, `end`, in event-time order, for a replay.
