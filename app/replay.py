@@ -118,21 +118,19 @@ async def _play(process: Process, live: Settings, recording: Recording, played: 
         return
     begin, end = recording.span
     async with contextlib.aclosing(_recorded(live, recording)) as recorded:
-        started = asyncio.get_running_loop().time()
+        tick = asyncio.get_running_loop().time
+        started = tick()
         page: list[ScoredMention] = []
-        clock = begin
         async for scored in recorded:
             published = scored.mention.published_at or scored.mention.received_at
-            while clock < published:
-                await _put(process, page, clock, SourceStatus.LIVE)
+            while (reached := begin + timedelta(seconds=(tick() - started) * recording.speed)) < published:
+                await _put(process, page, reached, SourceStatus.LIVE)
                 page = []
-                await asyncio.sleep(PULSE)
-                elapsed = asyncio.get_running_loop().time() - started
-                clock = min(published, begin + timedelta(seconds=elapsed * recording.speed))
+                await asyncio.sleep(min(PULSE, (published - reached).total_seconds() / recording.speed))
             page.append(replayed(scored))
             played[scored.mention.key] = scored.mention.model_copy(update={"text": ""})
             if len(page) >= _PAGE:
-                await _put(process, page, clock, SourceStatus.LIVE)
+                await _put(process, page, published, SourceStatus.LIVE)
                 page = []
         await _put(process, page, end, SourceStatus.FINISHED)
 
