@@ -33,12 +33,24 @@ class UnreadableRecord(ValueError):
     """Bytes that are not a record of this version: the message names the reason and the remedy."""
 
 
+_FIRST_YEAR: Final = 2
+_LAST_YEAR: Final = 9998
+
+
 def _utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    """Return the moment in UTC; pydantic words a ValueError, an OverflowError would go through it."""
+    try:
+        moment = value.astimezone(UTC)
+    except OverflowError:
+        moment = None
+    if moment is None or not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"the date is out of range; write one of the years {_FIRST_YEAR} to {_LAST_YEAR} in UTC")
+    return moment
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""A moment in UTC. Naive datetimes are refused."""
+"""A moment in UTC, at least a year from the ends of the calendar: windows and offsets around it can be computed. Naive
+datetimes are refused."""
 
 
 class Record(BaseModel):

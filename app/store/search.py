@@ -16,7 +16,7 @@ from sqlalchemy import Select, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.rows import Normalise, author_digest, digest, scored_of
-from app.tables import mention_queries, mentions
+from app.tables import in_utc, mention_queries, mentions
 from streams.records import LIVE, Identity, ScoredMention
 
 MOST: Final = 1000
@@ -81,9 +81,9 @@ def _where(wanted: MentionFilter, normalise: Normalise) -> list[Any]:
     column = mentions.c
     conditions = [column.realm == wanted.realm, column.deleted_at.is_(None)]
     if wanted.start is not None:
-        conditions.append(column.published_at >= wanted.start)
+        conditions.append(column.published_at >= in_utc(wanted.start))
     if wanted.end is not None:
-        conditions.append(column.published_at < wanted.end)
+        conditions.append(column.published_at < in_utc(wanted.end))
     for name, value in (("source_id", wanted.source), *((n, getattr(wanted, n)) for n in _EQUAL)):
         if value is not None:
             conditions.append(column[name] == value)
@@ -105,7 +105,7 @@ def _matched(queries: Collection[str]) -> Any:
 async def find(
     connection: AsyncConnection, wanted: MentionFilter, limit: int, after: str | None, normalise: Normalise
 ) -> Page:
-    """Return a page; ValueError for a cursor or a text that can't be."""
+    """Return a page; ValueError for a cursor, a text or a moment that can't be."""
     query = select(mentions).where(*_where(wanted, normalise))
     if wanted.queries is not None:
         query = query.where(_matched(wanted.queries))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -185,7 +185,7 @@ def _time(value: object) -> datetime:
         if moment is None or moment.tzinfo is None:
             raise _Malformed("record.createdAt is missing, or no time with a zone")
         moment.timestamp()
-        moment.astimezone()
+        moment.astimezone(UTC)
     except (OverflowError, OSError, ValueError) as error:
         raise _Malformed(f"record.createdAt can't be read: {error}") from error
     return moment

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from streams.addresses import AddressRefused, checked_url
-from streams.records import LIVE, MAX_TEXT, Action, Author, DeadLetter, Mention, Reach
+from streams.records import LIVE, MAX_TEXT, Action, Author, DeadLetter, Instant, Mention, Reach
 from streams.sources.checks import check_times, clean_text
 from streams.sources.letters import letter
 
@@ -46,7 +46,7 @@ def _web_address(value: object) -> object:
 
 
 _Text = Annotated[str, BeforeValidator(_cleaned)]
-_Time = Annotated[AwareDatetime, BeforeValidator(_written)]
+_Time = Annotated[Instant, BeforeValidator(_written)]
 
 
 class _Sender(BaseModel):

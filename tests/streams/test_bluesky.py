@@ -328,3 +328,12 @@ async def test_a_damaged_cursor_of_our_own_stops() -> None:
 def test_settings_refuse_another_scheme() -> None:
     with pytest.raises(ValidationError, match="scheme"):
         BlueskySettings(id="bs", endpoint="https://example.org")
+
+
+@pytest.mark.parametrize("absurd", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z"])
+def test_a_date_beyond_the_calendar_is_a_dead_letter(absurd: str) -> None:
+    frame = event(1)
+    frame["commit"]["record"]["createdAt"] = absurd
+    found = read(frame)
+    assert found.mention is None
+    assert found.dead is not None

@@ -269,3 +269,13 @@ def test_a_short_or_missing_secret_stops_the_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("WARROOM_TEST_HOOK")
     with pytest.raises(SecretMissing, match="not set"):
         Desk()
+
+
+@pytest.mark.parametrize("absurd", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("field", ["published_at", "updated_at"])
+def test_a_date_beyond_the_calendar_is_a_dead_letter_and_the_rest_is_taken(field: str, absurd: str) -> None:
+    found = parse(json.dumps([sent(1, **{field: absurd}), sent(2)]).encode(), RECEIVED)
+    assert [one.native_id for one in found.mentions] == ["crm/m2"]
+    assert len(found.dead) == 1
+    assert found.fault.startswith(f"element 0: {field}: ")
+    assert "out of range" in found.fault
