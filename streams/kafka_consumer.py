@@ -31,6 +31,9 @@ from streams.kafka_cluster import PATIENCE, KafkaSettings, translated
 from streams.stream import Delivery, Lag, Position, Positions, Start, StreamError
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS: Final = 253_370_764_800_000
+"""The year 9999 in milliseconds since 1970: what a stranger wrote into our topic may claim any time."""
+
 _LAG_PATIENCE: Final = 1.0
 _TAKEN_AWAY: Final = (
     CommitFailedError,
@@ -40,6 +43,11 @@ _TAKEN_AWAY: Final = (
     UnknownMemberIdError,
 )
 _log = logging.getLogger(__name__)
+
+
+def _appended_at(milliseconds: int) -> datetime:
+    """Return a record's time; -1 (none given) and what no calendar has become the nearest that one has."""
+    return _EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), _LAST_MS))
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
@@ -204,9 +212,9 @@ class KafkaConsumer:
         now = time.monotonic()
         for tp, records in found.items():
             for record in records:
-                taken_at = _EPOCH + timedelta(milliseconds=record.timestamp)
                 place = Position(tp.partition, record.offset)
-                deliveries.append(Delivery(place, (record.key or b"").decode(), record.value or b"", taken_at))
+                key = (record.key or b"").decode("utf-8", "replace")
+                deliveries.append(Delivery(place, key, record.value or b"", _appended_at(record.timestamp)))
             if records:
                 self._check_reset(tp, records[0].offset)
                 self._next[tp.partition] = records[-1].offset + 1

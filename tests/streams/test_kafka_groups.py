@@ -6,11 +6,12 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError
 
 from streams.kafka import KafkaStream
 from streams.kafka_cluster import make_topics
-from streams.kafka_consumer import KafkaConsumer
+from streams.kafka_consumer import KafkaConsumer, _appended_at
 from streams.stream import Delivery, Item, StreamError
 from tests.brokers import Broker
 from tests.contracts.stream_contract import nothing_more, numbered, read, values
@@ -192,3 +193,27 @@ async def test_a_reader_whose_client_failed_for_good_goes_on_with_a_new_one(
     assert values(await read(reader, 3)) == [2, 3, 4]
     assert reader._client is not broken
     await reader.aclose()
+
+
+async def test_a_strangers_record_is_handed_out_whatever_its_key_and_its_time(
+    stream: KafkaStream, broker: Broker, topic: str
+) -> None:
+    consumer = await stream.consumer(topic, f"g-{topic}")
+    full = broker.settings().prefix + topic
+    foreign = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, enable_idempotence=False)
+    await foreign.start()
+    try:
+        for key in (b"\xff\xfe", b"", None, b"fine"):
+            await foreign.send_and_wait(full, b"0", key=key, partition=0, timestamp_ms=2**62)
+    finally:
+        await foreign.stop()
+    found = await read(consumer, 4)
+    assert [one.key for one in found] == ["\ufffd\ufffd", "", "", "fine"]
+    await consumer.aclose()
+
+
+@pytest.mark.parametrize(
+    ("stamp", "year"), [(-1, 1970), (-(2**63), 1970), (0, 1970), (1_795_000_000_000, 2026), (2**63 - 1, 9999)]
+)
+def test_a_record_time_that_no_calendar_has_is_the_nearest_one(stamp: int, year: int) -> None:
+    assert _appended_at(stamp).year == year
