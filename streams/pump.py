@@ -234,7 +234,9 @@ class _Loop:
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
             _log.warning("%s could not be handled: %s", letter.origin, letter.reason)
-        if self.group is not None and self.topic != DEAD:  # a dead letter that can't be read must not breed
+        if self.group is None:  # every server process tails: the groups bury and count, once
+            return
+        if self.topic != DEAD:  # a dead letter that can't be read must not breed
             await self.again(lambda: self.stream.append(DEAD, [dead_item(letter) for letter in letters]))
         for letter in letters:
             metrics.DEAD.labels(letter.source_id or UNKNOWN_SOURCE).inc()

@@ -8,7 +8,7 @@ import pytest
 
 from streams import metrics
 from streams.backoff import Backoff
-from streams.dead_letters import DeadCount, DeadLetterLimit, DeadLimit
+from streams.dead_letters import UNKNOWN_SOURCE, DeadCount, DeadLetterLimit, DeadLimit
 from streams.embedded import EmbeddedStream
 from streams.pump import Handler, Progress, Received, Rejected, pump
 from streams.records import DEAD, MENTIONS, DeadLetter, Mention, decode, encode
@@ -309,3 +309,31 @@ async def test_lag_is_published(stream: EmbeddedStream, pumping: Pumping) -> Non
     metrics.LAG_ITEMS.labels(MENTIONS, "g").set(-1)
     await pumping(look, most=10)
     assert seen == [-1, 20, 20]
+
+
+@pytest.mark.parametrize("absurd", [b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-12:00"])
+async def test_a_record_with_an_absurd_date_is_buried_and_the_rest_goes_on(
+    stream: EmbeddedStream, pumping: Pumping, absurd: bytes
+) -> None:
+    poison = encode(mention(0)).replace(b'"published_at":"2026-11-22T12:00:00Z"', b'"published_at":"%b"' % absurd)
+    assert absurd in poison
+    await stream.append(MENTIONS, [Item("poison", poison), *items([1])])
+    sink = Sink()
+    await pumping(sink)
+    assert sink.kept == [1]
+    assert (await pumping.dead())[0].reason.startswith("mention.published_at: ")
+
+
+async def test_a_dead_letter_is_counted_by_the_group_and_not_again_by_tails(
+    stream: EmbeddedStream, pumping: Pumping
+) -> None:
+    def counted() -> float:
+        return float(metrics.DEAD.labels(UNKNOWN_SOURCE)._value.get())
+
+    await stream.append(MENTIONS, [Item("bad", b"{"), *items([1])])
+    before = counted()
+    await pumping(Sink())
+    assert counted() == before + 1
+    tailed = Sink()
+    await pumping(tailed, until=lambda: bool(tailed.kept), group=None)
+    assert counted() == before + 1
