@@ -326,7 +326,7 @@ class _Writer:
             self._late_fates(name, published, after, author)
         elif dice < 0.20 and self.shape.early_deletions:
             self._early(f"early-{name}", published, edited)
-        elif dice < 0.203:
+        elif 0.2 <= dice < 0.203:
             self._add(first.arrives, f"blank-{name}", published, None, BLANK, author="voiceless")
 
     def _again(self, event: Event, arrives: float) -> Event:

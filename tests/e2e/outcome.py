@@ -198,8 +198,8 @@ Told = tuple[int, dict[int, int], dict[str, object]]
 """What a wall tells: identities ever stored, those by minute of publication, the line of the source."""
 
 
-def told(wall: Mapping[str, Any], truth: Truth) -> tuple[Told, Told]:
-    """Return what a snapshot tells, and what it should."""
+def told(wall: Mapping[str, Any], truth: Truth, *, dead: bool = True) -> tuple[Told, Told]:
+    """Return what a snapshot tells, and what it should. `dead` False leaves dead letters out."""
     chart = {minute["at"] // 60_000: minute["total"] for minute in wall["minutes"]}
     lines = [line for line in wall["sources"] if line["id"] == SOURCE]
     expected = {
@@ -209,13 +209,15 @@ def told(wall: Mapping[str, Any], truth: Truth) -> tuple[Told, Told]:
         "dead": len(truth.dead) + truth.unscorable,
         "status": "finished",
     }
+    if not dead:  # a stage that is killed between [dead] and its commit buries the same record again
+        del expected["dead"]
     found = {name: lines[0][name] for name in expected} if lines else {}
     counts = {at: number for at, number in chart.items() if number}
     minutes = {at: number for at, number in truth.minutes.items() if at in chart}
     return (wall["figures"]["stored_total"], counts, found), (len(truth.rows), minutes, expected)
 
 
-async def assert_wall(address: str, truth: Truth, within: float = 10.0) -> None:
+async def assert_wall(address: str, truth: Truth, within: float = 10.0, *, dead: bool = True) -> None:
     """The wall's totals, chart and source line become those of the truth."""
     async with httpx.AsyncClient(base_url=address) as client:
 
@@ -224,9 +226,9 @@ async def assert_wall(address: str, truth: Truth, within: float = 10.0) -> None:
             return found
 
         async def done() -> bool:
-            found, expected = told(await snapshot(), truth)
+            found, expected = told(await snapshot(), truth, dead=dead)
             return found == expected
 
         await settled(done, within)
-        found, expected = told(await snapshot(), truth)
+        found, expected = told(await snapshot(), truth, dead=dead)
     assert found == expected
