@@ -33,6 +33,12 @@ def test_every_command_is_in_the_readme_and_every_one_there_exists() -> None:
     assert named == set(main.commands)
 
 
+def test_every_file_that_the_readme_names_is_there() -> None:
+    named = set(re.findall(r"[`(]((?:docs|docker|frontend|requirements)/[\w./-]+)", README))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def test_every_make_target_in_the_readme_exists_and_help_lists_all() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
