@@ -15,11 +15,15 @@ from streams.records import AlertEvent
 
 @dataclass(frozen=True, slots=True)
 class SavedEngine:
-    """The engine's whole state as JSON text, the offsets it is valid for, and the version that fences writers."""
+    """The engine's whole state as JSON text, the offsets it is valid for, and the version that fences writers.
+
+    `log` is the identity of the log that the offsets are of (`streams.stream.Stream.identity`).
+    """
 
     state: str
     positions: Mapping[int, int]
     version: int
+    log: str = ""
 
 
 class EngineLog(Protocol):

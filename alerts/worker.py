@@ -5,7 +5,8 @@ what the rules mean (`alerts.engine`).
 
 Order: events are durable in [alerts] before the state that made them is saved. A crash between the two goes back to the
 saved state and its positions, and makes the same events again: readers know them by (alert_id, seq). The positions that
-count are those in memory, then those saved; what the group committed is never asked once there is a state. Wall-clock
+count are those in memory, then those saved; what the group committed is never asked once there is a state. They are
+good for the log whose identity was saved with them; in another one they are 0, and the state stays. Wall-clock
 time enters in one place, `watch`, only while nothing arrives; such a tick is saved before its events are appended.
 
     worker = EngineWorker(stream, store, rules)
@@ -69,6 +70,7 @@ class EngineWorker:
         self._save_every, self._save_share, self._tick_every = save_every, save_share, tick_every
         self._transient: tuple[type[Exception], ...] = (StreamError, OSError, TimeoutError, *transient)
         self._next: dict[int, int] = {}
+        self._log_identity = ""
         self._version = 0
         self._unsent: list[AlertEvent] = []
         self._rejected: list[Rejected] = []
@@ -87,7 +89,7 @@ class EngineWorker:
             await asyncio.sleep(_STANDBY)
         saved = await self._again(lambda: self._log.load_engine(self._name))
         if saved is not None:
-            self._version, self._next = saved.version, dict(saved.positions)
+            self._version, self._next, self._log_identity = saved.version, dict(saved.positions), saved.log
             self.engine.restore(saved.state)
             self.engine.advance()
         self._fed_at = time.monotonic()
@@ -107,12 +109,23 @@ class EngineWorker:
 
     async def positions(self, partitions: frozenset[int]) -> Mapping[int, int]:
         """Return the next offset of each partition, for `Stream.consumer`; tells the engine which ones there are."""
+        self._know_log()
         self.engine.assign(partitions)
         return {partition: offset for partition, offset in self._next.items() if partition in partitions}
+
+    def _know_log(self) -> None:
+        """Begin at the start of a log that is not the one of our positions; what the engine knows, it knows still."""
+        identity = self._stream.identity
+        if identity == self._log_identity:
+            return
+        if any(self._next.values()):
+            _logger.warning("the log was replaced; reading it all", engine=self._name, positions=self._next)
+        self._next, self._log_identity = dict.fromkeys(self._next, 0), identity
 
     async def handle(self, batch: Sequence[Received]) -> Sequence[Rejected]:
         """Feed a batch, publish its events, save when it is time. A batch handled again, in whole or part, is safe."""
         async with self._turn:
+            self._know_log()
             for received in batch:
                 self._feed(received)
             self._take(self.engine.drain())
@@ -163,7 +176,7 @@ class EngineWorker:
 
     async def _write(self) -> None:
         """Save. A first try may have come through though its answer did not: then what is stored is ours."""
-        saved = SavedEngine(self.engine.dump(), dict(self._next), self._version + 1)
+        saved = SavedEngine(self.engine.dump(), dict(self._next), self._version + 1, self._log_identity)
         try:
             await self._log.save_engine(self._name, saved)
         except StaleEngine:

@@ -209,8 +209,9 @@ offsets = Table(
     Column("consumer", Text, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
+    Column("log", Text, nullable=False, server_default=text("''")),
 )
-"""The next offset of each partition for a consumer group, written with the effects."""
+"""The next offset of each partition for a consumer group, written with the effects; good for the log it names alone."""
 
 cursors = Table(
     "cursors",
@@ -308,6 +309,7 @@ engines = Table(
     Column("version", BigInteger, nullable=False),
     Column("state", SafeText, nullable=False),
     Column("positions", Text, nullable=False),
+    Column("log", Text, nullable=False, server_default=text("''")),
 )
 
 configurations = Table(

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from streams.embedded_consumer import EmbeddedConsumer
-from streams.embedded_file import first_item, lock, open_file, read_groups
+from streams.embedded_file import first_item, lock, open_file, read_groups, read_identity, renew_identity
 from streams.embedded_log import Log
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Tables
@@ -47,6 +48,11 @@ class EmbeddedStream:
         held, connection = await asyncio.to_thread(_take, path)
         return cls(Log(path, connection, retention or Retention(), clock), held)
 
+    @property
+    def identity(self) -> str:
+        """Return the name that the file got when it was made, or when it was found to be set back."""
+        return self._log.identity
+
     async def append(self, topic: str, items: Sequence[Item]) -> None:
         """Append durably; a full disk is a StreamError, and appends go on once there is space."""
         self._log.check_open()
@@ -62,14 +68,16 @@ class EmbeddedStream:
         if group is not None:
             self._log.enter(topic, group)
         try:
+            known_as = self._log.identity
             wanted = None if positions is None else (await positions(frozenset({0}))).get(0)
-            place = await self._log.writer.submit(lambda tables: _join(tables, topic, group, start, wanted))
+            asked = _Asked(topic, group, start, wanted, known_as)
+            place, self._log.identity = await self._log.writer.submit(lambda tables: _join(tables, asked))
         except BaseException:
             if group is not None:
                 self._log.leave(topic, group)
             raise
-        if wanted is not None and wanted != place:
-            _logger.error("position %d of %s is beyond the log's end: it was replaced; reading it all", wanted, topic)
+        if wanted is not None and wanted > place:
+            _logger.error("position %d of %s is beyond the log's end: it was set back; reading it all", wanted, topic)
         return EmbeddedConsumer(self._log, topic, group, place)
 
     async def losses(self) -> Mapping[tuple[str, str], int]:
@@ -106,20 +114,36 @@ def _take(path: Path) -> tuple[IO[bytes], sqlite3.Connection]:
         raise
 
 
-def _join(tables: Tables, name: str, group: str | None, start: Start, wanted: int | None) -> int:
-    """Return where the reader begins.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a reader wants. `wanted` is a position under the identity `known_as`."""
+
+    topic: str
+    group: str | None
+    start: Start
+    wanted: int | None
+    known_as: str
+
+
+def _join(tables: Tables, asked: _Asked) -> tuple[int, str]:
+    """Return where the reader begins, and which log this is.
 
     A group's beginning is kept at once: killed before its first commit it misses nothing, and retention knows of it.
+    A position beyond the end shows that the file was set back: it is another log from then on, so that offsets above
+    its end, stored elsewhere, don't pass for its own once it has grown over them.
     """
-    topic = tables.topic(name)
+    topic, wanted = tables.topic(asked.topic), asked.wanted
+    identity = read_identity(tables.connection)
     first = first_item(tables.connection, topic, 0)
     oldest = topic.next if first is None else first[0]
-    place = oldest if start == "earliest" else topic.next
-    if group is not None:
-        known = read_groups(tables.connection, topic).get(group)
+    place = oldest if asked.start == "earliest" else topic.next
+    if asked.group is not None:
+        known = read_groups(tables.connection, topic).get(asked.group)
         place = place if known is None else known[0]
     if wanted is not None:
-        place = wanted if wanted <= topic.next else oldest
-    if group is not None:
-        tables.commit(name, group, place)
-    return place
+        place = wanted if 0 < wanted <= topic.next else oldest
+        if wanted > topic.next and identity == asked.known_as:
+            identity = renew_identity(tables.connection)
+    if asked.group is not None:
+        tables.commit(asked.topic, asked.group, place)
+    return place, identity

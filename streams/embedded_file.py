@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Final
+from uuid import uuid4
 
 from streams.stream import Delivery, Position, StreamCorrupted, StreamError
 
@@ -46,6 +47,7 @@ CREATE TABLE groups (
   PRIMARY KEY (topic, name)
 ) WITHOUT ROWID;
 """
+_IDENTITY: Final = "CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)"
 
 
 @dataclass(slots=True)
@@ -136,6 +138,8 @@ def open_file(path: Path) -> sqlite3.Connection:
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
             _sync_folder(path.parent)
         _check(connection, path)
+        if not read_identity(connection):
+            renew_identity(connection)
     except sqlite3.Error as error:
         connection.close()
         raise translated(error, path) from error
@@ -171,6 +175,20 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         if newest is not None and newest != topic.next - 1:
             fault = f"topic {name} ends at {newest}, should at {topic.next - 1}"
             raise StreamCorrupted(f"the log {path} is damaged ({fault}); {_remedy(path)}")
+
+
+def read_identity(connection: sqlite3.Connection) -> str:
+    """Return which log the file is; empty for one that was not named yet."""
+    connection.execute(_IDENTITY)
+    row = connection.execute("SELECT id FROM identity").fetchone()
+    return "" if row is None else f"embedded:{row[0]}"
+
+
+def renew_identity(connection: sqlite3.Connection) -> str:
+    """Make the file another log than it was (new, or set back to an older copy); return the new identity."""
+    connection.execute("DELETE FROM identity")
+    connection.execute("INSERT INTO identity VALUES (?)", (str(uuid4()),))
+    return read_identity(connection)
 
 
 def read_topics(connection: sqlite3.Connection) -> dict[str, Topic]:

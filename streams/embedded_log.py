@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from streams.embedded_file import connect, translated
+from streams.embedded_file import connect, read_identity, translated
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Writer
 from streams.stream import StreamError
@@ -61,6 +61,7 @@ class Log:
     ) -> None:
         self.path = path
         self.clock = clock
+        self.identity = read_identity(connection)
         self.ends: dict[str, int] = {}
         self.closed = False
         self.readers = Readers(path)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from streams.kafka_cluster import KafkaSettings, make_topics
 from streams.kafka_consumer import KafkaConsumer
+from streams.kafka_identity import log_identity
 from streams.kafka_producer import Producer
 from streams.stream import Item, Positions, Start, StreamError, check_size
 
@@ -24,6 +25,7 @@ class KafkaStream:
         self._known: set[str] = set()
         self._making = asyncio.Lock()
         self._closed = False
+        self._identity = ""
 
     @classmethod
     async def open(cls, settings: KafkaSettings) -> KafkaStream:
@@ -31,7 +33,13 @@ class KafkaStream:
         stream = cls(settings)
         await make_topics(settings, settings.topics)
         stream._known.update(settings.topics)
+        stream._identity = await log_identity(settings)
         return stream
+
+    @property
+    def identity(self) -> str:
+        """Return the cluster's id with a digest of the topics' ids."""
+        return self._identity
 
     async def append(self, topic: str, items: Sequence[Item]) -> None:
         """Append with acks from all in-sync replicas; waits out a lost broker, up to half a minute."""

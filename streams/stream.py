@@ -110,6 +110,16 @@ class Consumer(Protocol):
 class Stream(Protocol):
     """The log as a whole."""
 
+    @property
+    def identity(self) -> str:
+        """Which log this is; never empty, told without waiting.
+
+        Another log (moved away and begun anew, topics made again, a file set back to an older copy) has another one:
+        offsets that an effect was stored with under the first say nothing about it. It may change while the log is
+        open, when that turns out: ask anew with each use.
+        """
+        ...
+
     async def append(self, topic: str, items: Sequence[Item]) -> None:
         """Make `items` durable, in order; returns after they are (fsync, or acks from all in-sync replicas).
 

@@ -94,29 +94,34 @@ class Store:
 
     # -- consumers
 
-    async def positions(self, topic: str, group: str, partitions: Collection[int]) -> Mapping[int, int]:
-        """Return the next offset of those partitions whose effects are stored here."""
+    async def positions(self, topic: str, group: str, partitions: Collection[int], log: str = "") -> Mapping[int, int]:
+        """Return the next offset of those partitions whose effects are stored here; 0 if they were of another `log`."""
         async with self._database.read() as connection:
-            found = await offsets.positions(connection, Reader(topic, group))
+            found = await offsets.positions(connection, Reader(topic, group, log))
         return {partition: offset for partition, offset in found.items() if partition in partitions}
 
-    async def keep(self, group: str, received: Sequence[tuple[Position, ScoredMention | Pulse]]) -> Kept:
-        """Store a batch of [scored] with its offsets; the same again, in any order or split, changes nothing."""
+    async def keep(self, group: str, received: Sequence[tuple[Position, ScoredMention | Pulse]], log: str = "") -> Kept:
+        """Store a batch of [scored] with its offsets; the same again, in any order or split, changes nothing.
+
+        `log` is the identity of the log that it was read from: offsets of another one are void.
+        """
         erases = keeping.erases(record for _, record in received)
         async with self._database.write(erases=erases) as connection:
-            reader = Reader(SCORED, group)
+            reader = Reader(SCORED, group, log)
             return await keeping.keep(connection, self._database.flavour, reader, received, self._normalise)
 
-    async def keep_alerts(self, group: str, received: Sequence[tuple[Position, AlertEvent]]) -> Sequence[AlertEvent]:
+    async def keep_alerts(
+        self, group: str, received: Sequence[tuple[Position, AlertEvent]], log: str = ""
+    ) -> Sequence[AlertEvent]:
         """Store a batch of [alerts] with its offsets; return the events that are new, without withdrawn quotes."""
         async with self._database.write() as connection:
-            reader = Reader(ALERTS, group)
+            reader = Reader(ALERTS, group, log)
             return await alert_rows.keep_alerts(connection, self._database.flavour, reader, received)
 
-    async def keep_dead(self, group: str, received: Sequence[tuple[Position, DeadLetter]]) -> int:
+    async def keep_dead(self, group: str, received: Sequence[tuple[Position, DeadLetter]], log: str = "") -> int:
         """Count a batch of [dead] in the ledger, with its offsets; return how many were new."""
         async with self._database.write() as connection:
-            return await keeping.keep_dead(connection, self._database.flavour, Reader(DEAD, group), received)
+            return await keeping.keep_dead(connection, self._database.flavour, Reader(DEAD, group, log), received)
 
     # -- claims
 
@@ -163,10 +168,10 @@ class Store:
 
     # -- reading
 
-    async def wall(self, realm: str, now: datetime, topic: str, group: str) -> WallState:
-        """Return one moment of a realm, exact at the stored offsets of `group` on `topic`."""
+    async def wall(self, realm: str, now: datetime, topic: str, group: str, log: str = "") -> WallState:
+        """Return one moment of a realm, exact at the offsets of `group` on `topic` that are stored for `log`."""
         async with self._database.read() as connection:
-            return await walls.wall(connection, realm, now, Reader(topic, group))
+            return await walls.wall(connection, realm, now, Reader(topic, group, log))
 
     async def mentions(self, wanted: MentionFilter, limit: int = 50, after: str | None = None) -> Page:
         """Return a page of mentions, newest first; at most 1,000. ValueError for a bad cursor or an endless text."""

@@ -22,7 +22,7 @@ async def load(connection: AsyncConnection, name: str) -> SavedEngine | None:
     if row is None:
         return None
     places = {int(partition): offset for partition, offset in json.loads(row.positions).items()}
-    return SavedEngine(row.state, places, row.version)
+    return SavedEngine(row.state, places, row.version, row.log)
 
 
 async def save(connection: AsyncConnection, name: str, saved: SavedEngine) -> None:
@@ -31,6 +31,7 @@ async def save(connection: AsyncConnection, name: str, saved: SavedEngine) -> No
         "version": saved.version,
         "state": saved.state,
         "positions": json.dumps({str(partition): offset for partition, offset in sorted(saved.positions.items())}),
+        "log": saved.log,
     }
     before = saved.version - 1
     changed = update(engines).where(engines.c.name == name, engines.c.version == before).values(**values)

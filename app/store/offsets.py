@@ -1,11 +1,13 @@
 """A consumer group's offsets, kept beside the effects so that both commit or neither does.
 
-Owns the rows of `offsets`. Does not own the log's own committed offsets (`streams.stream`), which follow later and may
-be lost without harm.
+Owns the rows of `offsets`. A row is good for the log whose identity it names; under another one everything begins at 0
+again, and the effects tell what they have seen. Does not own the log's own committed offsets (`streams.stream`), which
+follow later and may be lost without harm.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +19,16 @@ from app.store.database import Flavour
 from app.tables import offsets
 from streams.stream import Position
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Whose offsets: a topic and a consumer group."""
+    """Whose offsets: a topic and a consumer group, and which log (`streams.stream.Stream.identity`) holds the topic."""
 
     topic: str
     group: str
+    log: str = ""
 
     def where(self) -> Any:
         """Return the condition of its rows."""
@@ -31,9 +36,20 @@ class Reader:
 
 
 async def positions(connection: AsyncConnection, reader: Reader) -> dict[int, int]:
-    """Return the next offset of every partition that was ever handled."""
-    query = select(offsets.c.partition, offsets.c.next_offset).where(reader.where(), offsets.c.next_offset > 0)
-    return {row.partition: row.next_offset for row in await connection.execute(query)}
+    """Return the next offset of every partition that was ever handled; 0 where that was in another log."""
+    query = select(offsets).where(reader.where(), offsets.c.next_offset > 0)
+    rows = (await connection.execute(query)).all()
+    for row in rows:
+        if row.log != reader.log:
+            _warn(reader, row)
+    return {row.partition: row.next_offset if row.log == reader.log else 0 for row in rows}
+
+
+def _warn(reader: Reader, row: Any) -> None:
+    _log.warning(
+        "the log was replaced: offset %d of %s/%d for %s was stored under %r, this one is %r; reading it all",
+        *(row.next_offset, reader.topic, row.partition, reader.group, row.log, reader.log),
+    )
 
 
 async def hold(
@@ -46,7 +62,7 @@ async def hold(
     found = await _locked(connection, reader, partitions)
     missing = sorted(set(partitions) - found.keys())
     if missing:
-        names = {"topic": reader.topic, "consumer": reader.group, "next_offset": 0}
+        names = {"topic": reader.topic, "consumer": reader.group, "next_offset": 0, "log": reader.log}
         rows = [{**names, "partition": partition} for partition in missing]
         await connection.execute(flavour.insert(offsets).on_conflict_do_nothing(), rows)
         found = await _locked(connection, reader, partitions)
@@ -55,12 +71,19 @@ async def hold(
 
 async def _locked(connection: AsyncConnection, reader: Reader, partitions: Collection[int]) -> dict[int, int]:
     query = (
-        select(offsets.c.partition, offsets.c.next_offset)
+        select(offsets)
         .where(reader.where(), offsets.c.partition.in_(sorted(partitions)))
         .order_by(offsets.c.partition)
         .with_for_update()
     )
-    return {row.partition: row.next_offset for row in await connection.execute(query)}
+    rows = (await connection.execute(query)).all()
+    foreign = [row for row in rows if row.log != reader.log]
+    for row in foreign:
+        _warn(reader, row)
+    if foreign:
+        again = offsets.c.partition.in_([row.partition for row in foreign])
+        await connection.execute(update(offsets).where(reader.where(), again).values(next_offset=0, log=reader.log))
+    return {row.partition: row.next_offset if row.log == reader.log else 0 for row in rows}
 
 
 async def advance(connection: AsyncConnection, reader: Reader, handled: Iterable[Position]) -> None:

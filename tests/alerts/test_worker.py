@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +139,7 @@ class Away:
 
     def __init__(self, inner: EmbeddedStream) -> None:
         self.inner, self.faults = inner, 2
+        self.identity = inner.identity
 
     async def append(self, topic: str, items: Sequence[Item]) -> None:
         if topic == ALERTS and self.faults:
@@ -217,3 +221,38 @@ async def test_silence_of_the_whole_log_becomes_no_data(stream: EmbeddedStream, 
     again = worker_on(stream, store)
     await again.start()
     assert len(await read(stream, ALERTS)) == 4
+
+
+async def test_another_log_is_read_from_its_beginning_with_the_state_kept(tmp_path: Path, store: Store) -> None:
+    """The remedy for a damaged log is a new one: what it brings below the old positions counts all the same."""
+    records = [record for record, _ in WORLD]
+    for name, part in (("old", records[:200]), ("new", records[200:])):
+        stream = await EmbeddedStream.open(tmp_path / f"{name}.db")
+        await fill(stream, part)
+        await run(stream, worker_on(stream, store))
+        found = await read(stream, ALERTS)
+        await stream.aclose()
+        saved = await store.load_engine("engine")
+        assert saved is not None
+        assert (saved.log, dict(saved.positions)) == (stream.identity, {0: len(part)})
+        assert found == [event for event in expected() if event in found]
+        assert found
+
+
+async def test_offsets_of_before_a_log_was_set_back_are_dropped_while_the_worker_runs(
+    tmp_path: Path, store: Store
+) -> None:
+    records = [record for record, _ in WORLD]
+    stream = await EmbeddedStream.open(tmp_path / "old.db")
+    await fill(stream, records)
+    await run(stream, worker_on(stream, store))
+    await stream.aclose()
+    async with aclosing(await EmbeddedStream.open(tmp_path / "new.db")) as stream:
+        await fill(stream, records[:50])
+        saved = await store.load_engine("engine")
+        assert saved is not None
+        await store.save_engine("engine", replace(saved, version=saved.version + 1, log=stream.identity))
+        await run(stream, worker_on(stream, store))
+        saved = await store.load_engine("engine")
+    assert saved is not None
+    assert (saved.log, dict(saved.positions)) == (stream.identity, {0: 50})

@@ -16,7 +16,7 @@ from app.store.rollups import COUNTS
 from app.tables import mention_queries, mentions, metadata, rollups
 from streams.records import Action, Author, DeadLetter, Pulse, ScoredMention, SourceStatus, Tally
 from streams.stream import Position
-from tests.app.store_world import NOON, SENTIMENTS, URGENCIES, placed, post, pulse, withdrawal
+from tests.app.store_world import NOON, SENTIMENTS, URGENCIES, alert, placed, post, pulse, withdrawal
 
 IDS = ("a", "b", "c")
 AUTHORS = ("ann", "ben")
@@ -214,19 +214,19 @@ async def test_the_worst_that_a_record_may_hold_is_stored(store: Store) -> None:
         "nul\x00id",
         text="\x00" * 3 + "ا" * 99_997,
         author=Author(id="\x00", name="\x00"),
-        published_at=NOON.replace(year=1),
+        published_at=NOON.replace(year=2),
         reach={"followers": 10**30},
         queries=("q\x00",),
     )
-    await store.keep("store", placed([worst, post("far", published_at=NOON.replace(year=9999))]))
+    await store.keep("store", placed([worst, post("far", published_at=NOON.replace(year=9998))]))
     found = await store.mention("bluesky", "nul\x00id")
     assert found is not None
     assert found.mention.reach.followers == 2**63 - 1
     assert found.mention.text.startswith("\ufffd" * 3 + "ا")
     steps = await store.rollups(
-        Span("live", NOON.replace(year=1), NOON.replace(year=9999) + timedelta(days=1), step=60)
+        Span("live", NOON.replace(year=2), NOON.replace(year=9998) + timedelta(days=1), step=60)
     )
-    assert [(step.at.year, step.counts["total"]) for step in steps] == [(1, 1), (9999, 1)]
+    assert [(step.at.year, step.counts["total"]) for step in steps] == [(2, 1), (9998, 1)]
 
 
 @pytest.mark.parametrize("step", ["publish", "ledger.note", "offsets.advance", "rollups.apply", "withdrawals.erase"])
@@ -350,3 +350,24 @@ async def test_an_author_erased_in_one_partition_is_erased_in_all(store: Store, 
     assert {row["text"] for row in await rows_of(store, mentions)} == {None}
     await store.keep("store", placed([post("again", 6, author=Author(id="did:1"))], start=100))
     assert await store.mention("bluesky", "again") is not None
+
+
+async def test_offsets_are_void_in_another_log(store: Store) -> None:
+    """A log that was moved away begins at 0: what it brings is stored, though the old one was read further."""
+    await store.keep("store", placed([post("old"), post("both"), post("third")]), log="first")
+    assert await store.positions("scored", "store", [0], log="first") == {0: 3}
+    assert await store.positions("scored", "store", [0], log="second") == {0: 0}
+    assert (await store.wall("live", NOON, "scored", "store", log="second")).positions == {0: 0}
+    kept = await store.keep("store", placed([post("both"), post("new")]), log="second")
+    assert (kept.inserted, kept.repeated) == ({"bluesky-main": 1}, {"bluesky-main": 1})
+    assert await store.positions("scored", "store", [0], log="second") == {0: 2}
+    assert (await store.keep("store", placed([post("new")]), log="second")).repeated == {}
+
+
+async def test_alerts_and_dead_letters_of_another_log_are_stored_too(store: Store) -> None:
+    letter = DeadLetter(stage="score", reason="r", source_id="bluesky-main", origin="x", at=NOON)
+    for log in ("first", "second"):
+        assert await store.keep_dead("store", placed([letter]), log=log) == 1
+        assert await store.keep_dead("store", placed([letter]), log=log) == 0
+    assert len(await store.keep_alerts("store", placed([alert("a", 0)]), log="first")) == 1
+    assert len(await store.keep_alerts("store", placed([alert("a", 0), alert("b", 0)]), log="second")) == 1

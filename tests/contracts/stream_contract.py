@@ -195,6 +195,23 @@ class StreamContract:
         async with aclosing(await stream.consumer(topic, group, "latest", beyond)) as consumer:
             assert values(await read(consumer, 3)) == [0, 1, 2]
 
+    async def test_a_log_is_the_same_one_after_it_was_opened_again(self, stream: Stream, reopen: Reopen) -> None:
+        before = stream.identity
+        assert before
+        assert (await reopen(stream)).identity == before
+
+    async def test_position_zero_is_the_beginning(self, stream: Stream, topic: str, group: str) -> None:
+        """What a store says whose offsets are of another log: it wins over the group's own commit."""
+        await stream.append(topic, numbered(3))
+        async with aclosing(await stream.consumer(topic, group)) as consumer:
+            await consumer.commit(await read(consumer, 3))
+
+        async def begin(partitions: frozenset[int]) -> Mapping[int, int]:
+            return dict.fromkeys(partitions, 0)
+
+        async with aclosing(await stream.consumer(topic, group, "latest", begin)) as consumer:
+            assert values(await read(consumer, 3)) == [0, 1, 2]
+
     async def test_a_waiting_fetch_is_woken_by_an_append(self, stream: Stream, topic: str) -> None:
         async with aclosing(await stream.consumer(topic, None)) as consumer:
             assert await nothing_more(consumer)

@@ -1,12 +1,14 @@
 """Groups on Kafka: members share the partitions, take over from each other, and never move a commit back."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError
 
 from streams.kafka import KafkaStream
@@ -217,3 +219,27 @@ async def test_a_strangers_record_is_handed_out_whatever_its_key_and_its_time(
 )
 def test_a_record_time_that_no_calendar_has_is_the_nearest_one(stamp: int, year: int) -> None:
     assert _appended_at(stamp).year == year
+
+
+async def _gone(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """Return once the cluster no longer lists the topic; that there is nothing to wait on is the client's lack."""
+    async with asyncio.timeout(30):
+        for pause in itertools.count(1):
+            if topic not in await admin.list_topics():
+                return
+            await asyncio.sleep(0.1 * min(pause, 5))
+
+
+async def test_a_topic_made_again_is_another_log(broker: Broker, topic: str) -> None:
+    settings = broker.settings(topics=(topic, f"{topic}-b"), partitions=1)
+    seen = set()
+    for _ in range(2):
+        stream = await KafkaStream.open(settings)
+        seen.add(stream.identity)
+        await stream.aclose()
+        admin = AIOKafkaAdminClient(**settings.connection())
+        await admin.start()
+        await admin.delete_topics([settings.prefix + topic])
+        await _gone(admin, settings.prefix + topic)
+        await admin.close()
+    assert len(seen) == 2
