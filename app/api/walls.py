@@ -47,6 +47,7 @@ def wall_routes(hub: Hub, access: Access, most: int) -> APIRouter:
             raise HTTPException(
                 status.HTTP_404_NOT_FOUND, f"no wall {realm!r}; known are auto, live, rehearsal, replay"
             )
+        _refuse_unfilled(hub)
         taken = hub.snapshot(known)
         tag = f'"{taken.epoch}-{known}-{taken.seq}"'
         headers = {"etag": tag, "cache-control": "no-cache"}
@@ -78,3 +79,13 @@ def wall_routes(hub: Hub, access: Access, most: int) -> APIRouter:
             open_sockets.discard(socket)
 
     return router
+
+
+def _refuse_unfilled(hub: Hub) -> None:
+    """Raise 503 while the hub fills: an empty wall would be taken for the truth, and no frame would correct it."""
+    if not hub.filled:
+        raise HTTPException(
+            status.HTTP_503_SERVICE_UNAVAILABLE,
+            "the wall is being filled from the store; ask again in a moment",
+            headers={"retry-after": "1"},
+        )

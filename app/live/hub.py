@@ -82,6 +82,7 @@ class Hub:
     def __init__(self, settings: HubSettings, seed: Seed, spans: Spans, clock: Callable[[], datetime]) -> None:
         self.epoch = secrets.token_hex(6)
         self.stopping = asyncio.Event()
+        self.filled = False
         self._settings = settings
         self._seed = seed
         self._spans = spans
@@ -106,6 +107,7 @@ class Hub:
                 starts[partition] = min(offset, starts.get(partition, offset))
         live = self._channels[LIVE].board.last_mention
         self._live_at = datetime.fromtimestamp(live / 1000, UTC) if live else None
+        self.filled = True
         return starts
 
     async def refresh(self) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
+
+from app.api.server import make_app
 from app.live.hub import Hub
 from app.roles.serve import make_hub
 from app.roles.store import GROUP
@@ -47,6 +50,16 @@ async def test_a_hub_starts_where_the_store_stands_and_counts_nothing_twice(serv
     assert totals(hub) == (20, 20, 20)
     await hub.take_scored(log[8:])
     assert totals(hub) == (20, 20, 20), "a tail that repeats itself counts once"
+
+
+async def test_a_wall_that_is_not_filled_yet_is_not_shown(served: Served) -> None:
+    hub = make_hub(served.process)
+    api = make_app(served.process, hub, lambda _: None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://127.0.0.1") as client:
+        early = await client.get("/api/wall/live/snapshot")
+        assert (early.status_code, early.headers["retry-after"]) == (503, "1")
+        await hub.start()
+        assert (await client.get("/api/wall/live/snapshot")).status_code == 200
 
 
 async def test_a_refresh_heals_what_the_tail_missed_and_keeps_what_the_store_has_not_yet(served: Served) -> None:
