@@ -15,7 +15,7 @@ from alerts.engine import Engine
 from app.process import open_stream
 from app.settings import load_settings
 from streams.records import SCORED, AlertEvent, AnyRecord, decode
-from tests.e2e.lanes import EMBEDDED, Lane
+from tests.e2e.lanes import DISTRIBUTED, EMBEDDED, Lane
 from tests.e2e.outcome import (
     Outcome,
     assert_letters,
@@ -37,6 +37,9 @@ MENTIONS = 20_000
 KILLS = 20
 SPEED = 45.0
 SEED = 1969
+PAUSES = {EMBEDDED: (0.3, 2.5), DISTRIBUTED: (1.0, 6.0)}
+"""Seconds between a start and a kill. A broker gives the work of a killed member away only at its session's end:
+kills without a pause would only show that nothing gets done."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ async def _kill(lane: Lane, outcome: Outcome) -> int:
         process = lane.running[part]
         if lane.name == EMBEDDED and random.random() < 0.75:
             await asyncio.to_thread(process.address)
-        await asyncio.sleep(random.uniform(0.3, 2.5))
+        await asyncio.sleep(random.uniform(*PAUSES[lane.name]))
         assert process.running, process.said()[-3000:]
         process.kill()
         lane.start(part)
