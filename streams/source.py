@@ -6,7 +6,7 @@ source only listens and parses. Built-ins register as strangers do, by the entry
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Protocol
@@ -47,7 +47,8 @@ class Arrival:
     `mentions` are unmatched (no `queries`). `cursor` is where to resume once they are durable; None leaves it. `at` is
     the event time reached: None means now (a live source), a file or a catch-up says its own. `gap` says why mentions
     may have been lost before this arrival. Any arrival, an empty one too, resets the stall clock. `settled` is called
-    once all of it is durable (a push source answers its caller then).
+    once all of it is durable (a push source answers its caller then). `unversioned` are those of `mentions` that are
+    deletions to which the channel gave no revision: they hold against all that is known of the post or the author.
     """
 
     mentions: Sequence[Mention] = ()
@@ -57,6 +58,7 @@ class Arrival:
     gap: str = ""
     reconnected: bool = False
     settled: Callable[[], None] | None = None
+    unversioned: Collection[Mention] = ()
 
 
 class Source(Protocol):

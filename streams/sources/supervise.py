@@ -230,7 +230,8 @@ class _Run:
             keys = wanted_keys(mentions)
             known = await self._again(lambda: self.log.known(keys))
             promised = self.standing.promised and self.standing.promised - self.lateness
-            chosen = self.chooser.choose(mentions, known, self.clock(), promised)
+            unversioned = frozenset(mention for one in arrivals for mention in one.unversioned)
+            chosen = self.chooser.choose(mentions, known, self.clock(), promised, unversioned)
         chosen.dead = [letter for one in arrivals for letter in one.dead] + chosen.dead
         standing, tally = self.standing, self.standing.tally
         standing.last_mention_at = chosen.last_received_at or standing.last_mention_at

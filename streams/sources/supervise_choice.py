@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -24,6 +24,7 @@ Match = Callable[[Mention], tuple[str, ...]]
 WITHDRAWN: Final = 100_000
 """How many deletions of posts that never matched are remembered, so that a create that comes after one stays out."""
 
+_HIGHEST: Final = 2**63 - 1
 _log = logging.getLogger(__name__)
 
 
@@ -59,15 +60,22 @@ class Chooser:
         self._withdrawn: OrderedDict[str, int] = OrderedDict()
 
     def choose(
-        self, mentions: Sequence[Mention], known: Mapping[str, int], now: datetime, promised: datetime | None = None
+        self,
+        mentions: Sequence[Mention],
+        known: Mapping[str, int],
+        now: datetime,
+        promised: datetime | None = None,
+        unversioned: Collection[Mention] = (),
     ) -> Chosen:
         """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it.
 
-        What was published before `promised` comes late: rules have passed its time. It is taken, and counted.
+        What was published before `promised` comes late: rules have passed its time. It is taken, and counted. Those
+        also in `unversioned` are lifted above what is known: a deletion in the second of its post is meant.
         """
         chosen = Chosen()
         revisions = dict(known)
-        for mention in mentions:
+        for one in mentions:
+            mention = _lifted(one, revisions) if one in unversioned else one
             if mention.revision <= revisions.get(mention.key, -1):
                 chosen.duplicated += 1
                 continue
@@ -111,6 +119,13 @@ class Chooser:
         self._withdrawn[mention.key] = max(mention.revision, self._withdrawn.pop(mention.key, -1))
         if len(self._withdrawn) > WITHDRAWN:
             self._withdrawn.popitem(last=False)
+
+
+def _lifted(mention: Mention, known: Mapping[str, int]) -> Mention:
+    """Return a deletion with a revision above all that is known of what it deletes."""
+    key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
+    above = min(max(mention.revision, known.get(key, -1) + 1), _HIGHEST)
+    return mention if above == mention.revision else mention.model_copy(update={"revision": above})
 
 
 def _author_key(mention: Mention) -> str:

@@ -73,7 +73,11 @@ class WebhookSource:
         self._under_way: dict[str, asyncio.Future[None]] = {}
 
     async def listen(self, cursor: str | None) -> AsyncIterator[Arrival]:  # noqa: ARG002  a push has nothing to resume
-        """Yield what `accept` took. There is no cursor: a sender repeats what it got no 2xx for."""
+        """Yield what `accept` took. There is no cursor: a sender repeats what it got no 2xx for.
+
+        The first arrival is empty: whoever listens is live, else a restart would blind the rules until the next post.
+        """
+        yield Arrival()
         while True:
             yield await self._waiting.get()
 
@@ -103,7 +107,9 @@ class WebhookSource:
                 self._remember(message)
 
         try:
-            self._waiting.put_nowait(Arrival(mentions=found.mentions, dead=found.dead, settled=settled))
+            self._waiting.put_nowait(
+                Arrival(mentions=found.mentions, dead=found.dead, settled=settled, unversioned=found.unversioned)
+            )
         except asyncio.QueueFull:
             return Answer(429, "too many bodies are waiting; send this one again later", 1)
         if found.fault and not found.mentions:

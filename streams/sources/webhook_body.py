@@ -4,14 +4,14 @@ Owns the fields that a sender may use. Does not own signatures, buffering or ans
 
 One object or an array of at most 1,000. `id`, `text` and `published_at` are needed; a deletion needs `id` and
 `"deleted": true`, the withdrawal of an author `author.id` and `"deleted_author": true`. An edit is the same `id` with a
-higher `revision`, or a later `updated_at`; without both the revision is the publish time in milliseconds, for a
-deletion the time of sending. Ids are the sender's: they are kept apart by source.
+higher `revision`, or a later `updated_at`; without both the revision is the publish time in milliseconds. A deletion
+without both holds against all that came before it. Ids are the sender's: they are kept apart by source.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
@@ -140,11 +140,15 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a body holds. `fault` is the first thing wrong with it, in words for the sender."""
+    """What a body holds. `fault` is the first thing wrong with it, in words for the sender.
+
+    `unversioned` are those of `mentions` that are deletions without a revision of their own.
+    """
 
     mentions: Sequence[Mention] = ()
     dead: Sequence[DeadLetter] = ()
     fault: str = ""
+    unversioned: Collection[Mention] = ()
 
 
 def parse(body: bytes, received: Received) -> Body:
@@ -157,17 +161,21 @@ def parse(body: bytes, received: Received) -> Body:
     if len(elements) > MAX_ITEMS:
         return _undecodable(body, received, f"the array has {len(elements)} elements; send at most {MAX_ITEMS} at once")
     mentions: list[Mention] = []
+    unversioned: list[Mention] = []
     dead: list[DeadLetter] = []
     faults: list[str] = []
     for index, element in enumerate(elements):
         found = _one(element, received)
         if isinstance(found, Mention):
             mentions.append(found)
+            stated = any(element.get(name) is not None for name in ("revision", "updated_at"))
+            if found.action is not Action.PUBLISH and not stated:
+                unversioned.append(found)
             continue
         faults.append(f"element {index}: {found}" if isinstance(whole, list) else found)
         shown = json.dumps(element, ensure_ascii=False)
         dead.append(letter(faults[-1], shown, source_id=received.source_id, at=received.at, realm=received.realm))
-    return Body(mentions, dead, faults[0] if faults else "")
+    return Body(mentions, dead, faults[0] if faults else "", unversioned)
 
 
 def _undecodable(body: bytes, received: Received, fault: str) -> Body:

@@ -404,3 +404,22 @@ def test_event_time_never_runs_ahead_of_what_a_source_may_still_deliver() -> Non
     assert not standing.silent(63.0)
     assert standing.silent(63.1)
     assert standing.pulse(late).status is SourceStatus.STALLED
+
+
+@pytest.mark.parametrize("known", [5, 2**62])
+def test_a_deletion_without_a_revision_holds_against_what_is_known(known: int) -> None:
+    gone = mention(1, 3, action=Action.DELETE)
+    author = gone_author(1, 3)
+    revisions = {gone.key: known, author_key("test", "author1"): known}
+    assert Chooser(match).choose([gone], revisions, NOW).duplicated == 1
+    chosen = Chooser(match).choose([gone, author], revisions, NOW, unversioned={gone, author})
+    lifted = [decode(item.value) for item in chosen.items]
+    assert [one.revision for one in lifted if isinstance(one, Mention)] == [known + 1, known + 1]
+    assert [one.revision for one in chosen.accepted] == [known + 1, known + 1]
+
+
+def test_a_deletion_with_the_revision_of_the_post_in_the_same_batch_comes_after_it() -> None:
+    posted, gone = mention(1, 7), mention(1, 3, action=Action.DELETE)
+    chosen = Chooser(match).choose([posted, gone, mention(1, 8)], {}, NOW, unversioned={gone})
+    assert [one.revision for one in chosen.accepted] == [7, 8]
+    assert chosen.duplicated == 1
