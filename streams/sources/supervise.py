@@ -32,7 +32,11 @@ MOST: Final = 500
 
 LINGER: Final = 0.05
 PULSE_EVERY: Final = 1.0
-REFUSED_AGAIN: Final = 3600.0
+REFUSED_AGAIN: Final = 30.0
+REFUSED_MOST: Final = 3600.0
+"""Seconds until a refused source is tried again: the first, doubled with each refusal in a row, up to the second. One
+wrong answer (a captive portal, a load balancer) is soon over; a real refusal is not hammered."""
+
 _STEADY: Final = 30.0
 _WAITING: Final = 256
 _log = logging.getLogger(__name__)
@@ -71,6 +75,11 @@ async def supervise(  # noqa: PLR0913  every name is one decision of the wiring;
     await run.until_the_end(backoff or Backoff(0.25, 30.0))
 
 
+def refused_again(before: int) -> float:
+    """Return the seconds to wait after a refusal that `before` others came before in a row."""
+    return float(min(REFUSED_MOST, REFUSED_AGAIN * 2.0 ** min(before, 16)))
+
+
 @dataclass(slots=True)
 class _Run:
     source: Source
@@ -88,6 +97,7 @@ class _Run:
     flushed: float = 0.0
     pulsed: float = 0.0
     sessions: int = 0
+    refusals: int = 0
     moved: bool = False
 
     @property
@@ -111,11 +121,17 @@ class _Run:
                 return
             if self.moved or self.tick() - began >= _STEADY:
                 backoff.reset()
+                self.refusals = 0
             self.standing.failed(str(error))
-            delay = REFUSED_AGAIN if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)
+            delay = self._refused() if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)
             _log.warning("source %s: again in %.1f s: %s", self.id, delay, error)
             await self._flush((), pulse=True)
             await self._rest(delay)
+
+    def _refused(self) -> float:
+        delay = refused_again(self.refusals)
+        self.refusals += 1
+        return delay
 
     async def _session(self) -> SourceUnreachable | SourceRefused | None:
         """Listen once, until the source ends or breaks off; return why."""

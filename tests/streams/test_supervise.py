@@ -27,6 +27,7 @@ from streams.records import (
 )
 from streams.source import Accepted, Arrival, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.file import FileSettings, FileSource
+from streams.sources import supervise as supervise_module
 from streams.sources.letters import letter
 from streams.sources.supervise import supervise
 from streams.sources.supervise_choice import Chooser, author_key
@@ -346,6 +347,22 @@ async def test_a_refused_source_says_so_and_is_not_hammered(stream: EmbeddedStre
     await run_until(source, stream, Memory(), twice)
     assert len(source.listened) == 1
     assert "410 gone" in (await pulses(stream))[-1].detail
+
+
+async def test_a_source_refused_once_is_soon_tried_again_and_then_ever_more_rarely(
+    stream: EmbeddedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A captive portal or one 403 of a load balancer must not silence a source for an hour."""
+    delays: list[float] = []
+
+    async def rest(_: object, delay: float) -> None:
+        delays.append(delay)
+
+    monkeypatch.setattr(supervise_module._Run, "_rest", rest)
+    refusals = [SourceRefused("403")] * 9
+    good = Arrival(mentions=[mention(1)], cursor="10")
+    await run(Scripted([*refusals, good, *refusals[:2]]), stream, Memory())
+    assert delays == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 30, 60]
 
 
 async def test_a_lone_arrival_does_not_wait_for_company(stream: EmbeddedStream) -> None:
