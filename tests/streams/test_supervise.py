@@ -26,8 +26,8 @@ from streams.records import (
     decode,
 )
 from streams.source import Accepted, Arrival, SourceRefused, SourceSettings, SourceUnreachable
-from streams.sources.file import FileSettings, FileSource
 from streams.sources import supervise as supervise_module
+from streams.sources.file import FileSettings, FileSource
 from streams.sources.letters import letter
 from streams.sources.supervise import supervise
 from streams.sources.supervise_choice import Chooser, author_key
