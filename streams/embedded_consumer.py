@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from streams import metrics
 from streams.embedded_file import Topic, first_item, micros, read_items
 from streams.embedded_log import Log
 from streams.stream import Delivery, Lag, StreamError
@@ -40,6 +41,8 @@ class EmbeddedConsumer:
             _logger.error(
                 "gap in %s for %s: %d items were gone unread", self._topic, self._group or "a tail", reached - place
             )
+            if self._group is None:  # a group's losses are counted where they are made: it may be away then
+                metrics.LOST.labels(self._topic, "tail").inc(reached - place)
         self._next = following
         return found
 

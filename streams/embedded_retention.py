@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from streams import metrics
 from streams.embedded_file import Topic, micros, read_groups
 
 ROW_OVERHEAD: Final = 32
@@ -86,3 +87,4 @@ def _count_losses(
             "UPDATE groups SET next = ?, lost = lost + ? WHERE topic = ? AND name = ?",
             (end, end - following, topic.id, group),
         )
+        metrics.LOST.labels(name, group).inc(end - following)

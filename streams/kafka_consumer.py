@@ -27,6 +27,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
+from streams import metrics
 from streams.kafka_cluster import PATIENCE, KafkaSettings, translated
 from streams.stream import Delivery, Lag, Position, Positions, Start, StreamError
 
@@ -161,7 +162,10 @@ class KafkaConsumer:
                     await self._drop()
                 raise
             if generation == self._assigned.generation:
-                return self._taken(found)
+                jumps = self._jumps(found)
+                taken = self._taken(found)
+                await self._count_lost(client, jumps)
+                return taken
             if time.monotonic() >= deadline:
                 return ()
 
@@ -222,6 +226,28 @@ class KafkaConsumer:
                 self._since[tp.partition] = now - max(0.0, age)
         return deliveries
 
+    def _jumps(self, found: Mapping[TopicPartition, Sequence[Any]]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """Return where a partition goes on beyond the offset that was next: (that one, the one that came)."""
+        places = {tp: (self._next[tp.partition], records[0].offset) for tp, records in found.items() if records}
+        return {tp: (following, first) for tp, (following, first) in places.items() if first > following}
+
+    async def _count_lost(self, client: AIOKafkaConsumer, jumps: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        """Count what retention took unread. Holes that something else made (an aborted transaction) are none."""
+        if not jumps:
+            return
+        begins: Mapping[TopicPartition, int] = {}
+        try:
+            async with translated(f"asking for the beginning of {self._topic}"), asyncio.timeout(_LAG_PATIENCE):
+                begins = await client.beginning_offsets(list(jumps))
+        except StreamError as error:  # what was fetched must reach the caller all the same
+            _log.warning("whether items of %s are lost is not known, so they count: %s", self._topic, error)
+        for tp, (following, first) in jumps.items():
+            lost = min(first, begins.get(tp, first)) - following
+            if lost > 0:
+                _log.error("gap in %s for %s: %d items were gone unread", tp, self._group or "a tail", lost)
+                topic = self._topic.removeprefix(self._settings.prefix)
+                metrics.LOST.labels(topic, self._group or "tail").inc(lost)
+
     def _check_reset(self, tp: TopicPartition, first: int) -> None:
         """Say when the broker no longer had our position, and began again at the oldest that it keeps."""
         if first < self._next[tp.partition]:
@@ -265,14 +291,21 @@ class KafkaConsumer:
     async def _places(
         self, client: AIOKafkaConsumer, partitions: frozenset[TopicPartition], wanted: Mapping[int, int]
     ) -> tuple[Mapping[TopicPartition, int], Mapping[int, int]]:
-        """Return where each partition begins, and those of them that the group has no commit for."""
+        """Return where each partition begins, and those of them that the group has no commit for.
+
+        A tail that was connected again goes on where it was: `positions` tells where its effect began, once.
+        """
         beginning: Mapping[TopicPartition, int] = {}
         places: dict[TopicPartition, int] = {}
         fresh: dict[int, int] = {}
         for tp in sorted(partitions):
-            offset = wanted.get(tp.partition)
+            offset = self._next.get(tp.partition) if self._group is None else None
             if offset is None:
-                offset = self._next.get(tp.partition) if self._group is None else await client.committed(tp)
+                offset = wanted.get(tp.partition)
+            if offset == 0:  # all that is kept: what went before was never waited for
+                offset = (await client.beginning_offsets([tp]))[tp]
+            if offset is None and self._group is not None:
+                offset = await client.committed(tp)
             if offset is None:
                 beginning = beginning or await self._beginning(client, partitions)
                 offset = fresh[tp.partition] = beginning[tp]

@@ -31,6 +31,7 @@ SOURCE_AGE: Final = Gauge("warroom_source_last_arrival_timestamp_seconds", "When
 
 LAG_ITEMS: Final = Gauge("warroom_consumer_lag_items", "Items that a consumer has not fetched yet", ["topic", "group"])
 LAG_SECONDS: Final = Gauge("warroom_consumer_lag_seconds", "Age of the oldest item not fetched", ["topic", "group"])
+LOST: Final = Counter("warroom_items_lost_total", "Items that retention took before they were read", ["topic", "group"])
 RETRIES: Final = Counter("warroom_consumer_retries_total", "Batches handled again after an error", ["topic", "group"])
 BATCHES: Final = Counter("warroom_consumer_batches_total", "Batches handled and committed", ["topic", "group"])
 LATENCY: Final = Histogram("warroom_latency_seconds", "From receipt to the end of a stage", ["stage"], buckets=_SECONDS)

@@ -37,7 +37,7 @@ class SourceUnreachable(Exception):
 
 
 class SourceRefused(Exception):
-    """The upstream said no (gone, forbidden, settings wrong): shown, and tried again ever more rarely, up to an hour."""
+    """The upstream said no (gone, forbidden, settings wrong): shown; tried again ever more rarely, up to an hour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from streams import metrics
 from streams.embedded import EmbeddedStream
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Tables, Work, Writer
@@ -241,16 +242,24 @@ async def test_age_takes_what_every_group_has_read_and_nothing_else(path: Path) 
     await stream.aclose()
 
 
+def counted(group: str) -> float:
+    return float(metrics.LOST.labels("t", group)._value.get())
+
+
 async def test_age_takes_unread_items_only_where_that_was_configured(path: Path) -> None:
     clock = Clock()
     stream = await EmbeddedStream.open(path, Retention(age=timedelta(hours=1), keep_unread=False), clock)
-    slow = await stream.consumer("t", "slow")
+    slow, tail = await stream.consumer("t", "slow"), await stream.consumer("t", None)
+    before, tailed = counted("slow"), counted("tail")
     await stream.append("t", numbered(10))
     clock.now += timedelta(hours=2)
     await stream.append("t", numbered(1, first=10))
     await retained(stream)
     assert values(await slow.fetch(100, 1)) == [10]
     assert await stream.losses() == {("t", "slow"): 10}
+    assert counted("slow") == before + 10
+    assert values(await tail.fetch(100, 1)) == [10]
+    assert counted("tail") == tailed + 10
     await stream.aclose()
 
 

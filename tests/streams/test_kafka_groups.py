@@ -7,15 +7,16 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import GroupAuthorizationFailedError
 
+from streams import metrics
 from streams.kafka import KafkaStream
 from streams.kafka_cluster import make_topics
 from streams.kafka_consumer import KafkaConsumer, _appended_at
 from streams.stream import Delivery, Item, StreamError
-from tests.brokers import Broker
+from tests.brokers import Broker, Brokers
 from tests.contracts.stream_contract import nothing_more, numbered, read, values
 
 pytestmark = pytest.mark.kafka
@@ -243,3 +244,50 @@ async def test_a_topic_made_again_is_another_log(broker: Broker, topic: str) -> 
         await _gone(admin, settings.prefix + topic)
         await admin.close()
     assert len(seen) == 2
+
+
+async def test_a_tail_that_is_connected_again_goes_on_where_it_was(stream: KafkaStream, topic: str) -> None:
+    """Its positions are those at which the process began: going back to them would show everything once more."""
+
+    async def positions(partitions: frozenset[int]) -> Mapping[int, int]:
+        return dict.fromkeys(partitions, 1)
+
+    await stream.append(topic, numbered(3))
+    tail = await stream.consumer(topic, None, positions=positions)
+    assert values(await read(tail, 2)) == [1, 2]
+    await tail._drop()
+    await stream.append(topic, numbered(1, first=3))
+    assert values(await read(tail, 1)) == [3]
+    await tail.aclose()
+
+
+@pytest.mark.parametrize("group", ["g", None])
+async def test_what_retention_took_unread_is_counted(
+    brokers: Brokers, topic: str, group: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = brokers.lane("kafka")
+    stream = await KafkaStream.open(broker.settings(partitions=1))
+    await stream.append(topic, numbered(10))
+
+    async def positions(_: frozenset[int]) -> Mapping[int, int]:
+        return {0: 2}
+
+    def counted() -> float:
+        return float(metrics.LOST.labels(topic, f"g-{topic}" if group else "tail")._value.get())
+
+    full = broker.settings().prefix + topic
+    admin = AIOKafkaAdminClient(**broker.settings().connection())
+    await admin.start()
+    await admin.delete_records({TopicPartition(full, 0): RecordsToDelete(before_offset=6)})
+    await admin.close()
+    reader = await stream.consumer(topic, f"g-{topic}" if group else None, positions=positions)
+    assert values(await read(reader, 4)) == [6, 7, 8, 9]
+    assert counted() == 4
+    assert "4 items were gone unread" in caplog.text
+    await reader.aclose()
+    fresh = await stream.consumer(topic, f"other-{topic}")
+    assert values(await read(fresh, 4)) == [6, 7, 8, 9]
+    assert counted() == 4
+    assert metrics.LOST.labels(topic, f"other-{topic}")._value.get() == 0
+    await fresh.aclose()
+    await stream.aclose()
