@@ -45,7 +45,7 @@ async def migrate(url: str, revision: str = "head") -> None:
     when it can't be reached.
     """
     address = database_url(url)
-    engine = create_async_engine(address, poolclass=NullPool)
+    engine = create_async_engine(address, poolclass=NullPool, hide_parameters=True)
     lite = address.get_backend_name() == "sqlite"
     if lite:
         Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)

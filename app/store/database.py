@@ -141,15 +141,18 @@ def begin_sqlite(connection: Connection) -> None:
 
 
 def make_engine(url: str) -> tuple[AsyncEngine, Flavour]:
-    """Return an engine for the address (connections are made when needed) and its flavour."""
+    """Return an engine for the address (connections are made when needed) and its flavour.
+
+    Its errors hold no parameters: the texts of mentions must not reach the logs.
+    """
     address = database_url(url)
     if address.get_backend_name() == "sqlite":
-        engine = create_async_engine(address, **SQLITE.engine)
+        engine = create_async_engine(address, hide_parameters=True, **SQLITE.engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", begin_sqlite)
         event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
         return engine, SQLITE
-    return create_async_engine(address, **POSTGRESQL.engine), POSTGRESQL
+    return create_async_engine(address, hide_parameters=True, **POSTGRESQL.engine), POSTGRESQL
 
 
 def passing(error: BaseException) -> bool:

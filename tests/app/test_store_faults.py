@@ -12,9 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from app.migrations import migrate
 from app.store import TRANSIENT, Store, StoreUnavailable
+from streams.records import Author
 from tests.app.store_world import NOON, placed, post
 from tests.app.test_store_keep import counted, dump
 
@@ -194,3 +196,18 @@ async def test_a_writer_in_another_process_is_waited_for_and_then_named(
     await two.keep("store", placed([post("a")]))
     await one.aclose()
     await two.aclose()
+
+
+async def test_an_error_of_the_database_holds_no_mention(store: Store) -> None:
+    """Errors are logged; what people wrote, and may delete, must not be."""
+    canary = "canary " * 3
+    async with store._database.write() as connection:
+        await connection.execute(text("DROP TABLE mention_queries"))
+    with pytest.raises(DBAPIError) as caught:
+        await store.keep("store", placed([post("p", text=canary, author=Author(id="canary"))]))
+    assert "canary" not in str(caught.value)
+    async with store._database.read() as connection:
+        with pytest.raises(DBAPIError) as direct:
+            await connection.execute(text("SELECT :told FROM nowhere"), {"told": canary})
+    assert "canary" not in str(direct.value)
+    assert "nowhere" in str(direct.value)
