@@ -111,24 +111,25 @@ async def test_alerts_and_sources(store: Store) -> None:
 async def test_a_wall_is_one_moment(store: Store, database: str) -> None:
     """While a writer goes on, every figure belongs to the same offset."""
     other = await Store.open(database, lambda: NOON)
-    stop = asyncio.Event()
+    batches = 60
+    written = asyncio.Event()
 
     async def write() -> None:
-        at = 0
-        while not stop.is_set():
+        for at in range(0, batches * 5, 5):
             await other.keep("store", [(Position(0, at + i), post(f"{at + i}", urgency="high")) for i in range(5)])
-            at += 5
+            written.set()
 
     writer = asyncio.create_task(write())
-    seen = set()
-    for _ in range(40):
+    await written.wait()  # however loaded the machine: the walls lie between the first batch and the last
+    seen: list[int] = []
+    while not seen or seen[-1] < batches * 5:
         state = await store.wall("live", NOON, "scored", "store")
         count = state.positions.get(0, 0)
-        seen.add(count)
+        seen.append(count)
         assert (sum(state.totals), len(state.urgent), state.heard_today, state.stored_total) == (count,) * 4
         assert len(state.known) == count
         assert len(state.chosen) == min(count, 50)
-    stop.set()
     await writer
     await other.aclose()
-    assert len(seen) > 1
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
