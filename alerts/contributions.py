@@ -2,12 +2,14 @@
 
 Owns repeats (same identity, revision not higher: counted once), edits (a higher revision replaces), deletions (they
 remove, and leave a tombstone that a replayed create can't pass) and an author's withdrawal. Does not own windows: each
-change comes back as what to take out and what to put in. Memory is bounded by the horizon: what is older is forgotten.
+change comes back as what to take out and what to put in. Memory is bounded by the horizon: what is older is forgotten,
+and so are facets that nothing counted has any more (a language is a stranger's word); their places are used again.
 """
 
 from __future__ import annotations
 
 import base64
+import heapq
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,12 +93,19 @@ def _flags(scored: ScoredMention) -> int:
     return _COUNTED | (_NEGATIVE if score.sentiment.label == "negative" else 0) | level << _LEVEL_SHIFT
 
 
+_FREE: Final = Facet("", "", ())
+"""Stands in `facets` where a facet was forgotten; no source has an empty id."""
+
+
 @dataclass(slots=True)
 class Contributions:
-    """All that is known of one realm's identities within the horizon."""
+    """All that is known of one realm's identities within the horizon. `facets` is what `Entry.facet` points into."""
 
     entries: dict[int, Entry] = field(default_factory=dict)
     facets: list[Facet] = field(default_factory=list)
+    _uses: list[int] = field(default_factory=list)
+    _idle: set[int] = field(default_factory=set)
+    _free: list[int] = field(default_factory=list)
     _facet_index: dict[Facet, int] = field(default_factory=dict)
     _segments: dict[int, set[int]] = field(default_factory=dict)
     _packed: dict[int, str] = field(default_factory=dict)
@@ -148,16 +157,40 @@ class Contributions:
         if old is not None:
             self._segments[old.at // _MINUTE].discard(key)
             self._packed.pop(old.at // _MINUTE, None)
+            self._use(old, -1)
         self.entries[key] = entry
+        self._use(entry, 1)
         self._segments.setdefault(entry.at // _MINUTE, set()).add(key)
         self._packed.pop(entry.at // _MINUTE, None)
 
     def _facet(self, facet: Facet) -> int:
         index = self._facet_index.get(facet)
         if index is None:
-            index = self._facet_index[facet] = len(self.facets)
-            self.facets.append(facet)
+            index = heapq.heappop(self._free) if self._free else self._place()
+            self.facets[index] = facet
+            self._facet_index[facet] = index
+            self._idle.add(index)
         return index
+
+    def _place(self) -> int:
+        self.facets.append(_FREE)
+        self._uses.append(0)
+        return len(self.facets) - 1
+
+    def _use(self, entry: Entry, count: int) -> None:
+        """Note that a contribution points to its facet, or does so no more. Tombstones need none."""
+        if entry.counted:
+            self._uses[entry.facet] += count
+            (self._idle.discard if self._uses[entry.facet] else self._idle.add)(entry.facet)
+
+    def _forget_facets(self) -> frozenset[int]:
+        gone = frozenset(self._idle)
+        for index in gone:
+            del self._facet_index[self.facets[index]]
+            self.facets[index] = _FREE
+            heapq.heappush(self._free, index)
+        self._idle.clear()
+        return gone
 
     def newest(self) -> int | None:
         """Return the event time of the last counted mention."""
@@ -171,14 +204,15 @@ class Contributions:
         """Yield every contribution that counts."""
         return ((key, entry) for key, entry in self.entries.items() if entry.counted)
 
-    def forget(self, cutoff: int) -> None:
-        """Drop whole minutes that ended before `cutoff`."""
+    def forget(self, cutoff: int) -> frozenset[int]:
+        """Drop whole minutes that ended before `cutoff`; return the indices of facets that were dropped with them."""
         for minute in [minute for minute in self._segments if (minute + 1) * _MINUTE <= cutoff]:
             for key in self._segments.pop(minute):
-                del self.entries[key]
+                self._use(self.entries.pop(key), -1)
             self._packed.pop(minute, None)
         for author in [author for author, (_, at) in self._withdrawn.items() if at <= cutoff]:
             del self._withdrawn[author]
+        return self._forget_facets()
 
     def dump(self) -> dict[str, Any]:
         """Return plain data for JSON; minutes that did not change since the last call cost nothing."""
@@ -202,12 +236,19 @@ class Contributions:
     def load(cls, data: Mapping[str, Any]) -> Contributions:
         """Return what `dump` gave."""
         loaded = cls(_withdrawn={author: (revision, at) for author, revision, at in data["withdrawn"]})
-        for source, lang, queries in data["facets"]:
-            loaded._facet(Facet(source, lang, tuple(queries)))
+        for index, (source, lang, queries) in enumerate(data["facets"]):
+            loaded._place()
+            if source:
+                loaded.facets[index] = facet = Facet(source, lang, tuple(queries))
+                loaded._facet_index[facet] = index
+                loaded._idle.add(index)
+            else:
+                loaded._free.append(index)
         for name, text in data["minutes"].items():
             keys = loaded._segments[int(name)] = set()
             for key, offset, *rest in _PACKED.iter_unpack(base64.b64decode(text, validate=True)):
-                loaded.entries[key] = Entry(int(name) * _MINUTE + offset, *rest)
+                loaded.entries[key] = entry = Entry(int(name) * _MINUTE + offset, *rest)
+                loaded._use(entry, 1)
                 keys.add(key)
             loaded._packed[int(name)] = text
         return loaded

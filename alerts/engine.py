@@ -163,7 +163,9 @@ class Engine:
                     cell.window.move(grid_to(target, cell.window.step))
             self._walk(realm, target)
             clock.frontier = target
-            realm.contributions.forget(target - self._horizon)
+            forgotten = realm.contributions.forget(target - self._horizon)
+            for cell in realm.cells:
+                cell.window.forget_facets(forgotten)
         if clock.stands_still:
             last = clock.turn_to(None)
             if last is not None:

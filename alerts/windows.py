@@ -8,6 +8,7 @@ stays.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -112,6 +113,11 @@ class Window:
             groups = self._groups[index] = _groups(self.rule, facet)
         return groups
 
+    def forget_facets(self, indices: Iterable[int]) -> None:
+        """Forget the groups of facets whose places will be used for others."""
+        for index in indices:
+            self._groups.pop(index, None)
+
     def add(self, entry: Entry, groups: tuple[Group, ...], sign: int) -> None:
         """Put a contribution in (`sign` 1) or take it out (-1); one that left the window already changes nothing."""
         bucket = grid_from(entry.at, self.step)
@@ -175,6 +181,13 @@ class Window:
         del self._order[:gone]
         for group in [group for group in self.exhibits if group not in self.sums and not self._ahead(group)]:
             del self.exhibits[group]
+        self._hide_before(at - self.length)
+
+    def _hide_before(self, end: int) -> None:
+        """Forget texts that left the window: once their mention is forgotten too, no deletion would find them."""
+        for group, kept in self.exhibits.items():
+            if kept and kept[0].at <= end:
+                self.exhibits[group] = [one for one in kept if one.at > end]
 
     def _ahead(self, group: Group) -> bool:
         return any(group in self._buckets[bucket] for bucket in self._order)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from alerts.engine import Engine, UnreadableState
-from streams.records import AlertEvent, AnyRecord, Pulse, SourceStatus
+from streams.records import AlertEvent, AlertState, AnyRecord, Pulse, SourceStatus
 from tests.alerts.worlds import at, deletion, mention, pulse, rule
 
 LIVE, STALLED, UNREACHABLE = SourceStatus.LIVE, SourceStatus.STALLED, SourceStatus.UNREACHABLE
@@ -261,3 +261,36 @@ def test_records_of_other_topics_are_refused() -> None:
         engine.feed(mention("x", 1).mention)
     with pytest.raises(ValueError, match="needs published_at and score"):
         engine.feed(mention("x", 1).model_copy(update={"score": None}))
+
+
+def test_a_strangers_languages_leave_the_engine() -> None:
+    engine = Engine([rule(group_by=["lang"])])
+    for number in range(400):
+        lang = "abcdefghijklmnopqrst"[number // 20] + "abcdefghijklmnopqrst"[number % 20]
+        engine.step([(mention(f"m{number}", number * 10.0, lang=lang), 0), (pulse(number * 10.0 + 5), 0)])
+    (realm,) = engine.realms.values()
+    assert len(realm.contributions.facets) < 40
+    assert all(len(cell.window._groups) < 40 for cell in realm.cells)
+    assert len(json.loads(engine.dump())["realms"]["live"]["contributions"]["facets"]) < 40
+
+
+@pytest.mark.parametrize("whole_author", [False, True])
+@pytest.mark.parametrize("after", [2.0, 8.0, 13.0, 40.0, 200.0])
+def test_no_text_outlives_its_deletion_in_state_or_events(after: float, whole_author: bool) -> None:
+    """Invariant 8: whenever the deletion comes, and however long the group goes on without another hit."""
+    canary = "CANARY"
+    engine = Engine([rule(threshold=2, measure="urgency", level="high", window="10s")])
+    urgent = [mention(f"u{n}", 20 + n / 10, urgency="high", text=canary, author="w") for n in range(3)]
+    calm = [mention(f"c{n}", 20 + n, urgency="low") for n in range(300)]
+    until = int(20 + after)
+    events = engine.step(merged(beats(0, until), urgent, calm[: until - 20])).events
+    fired = [event for event in events if event.state is AlertState.FIRING]
+    assert any(canary in event.evidence[0].excerpt for event in fired) == (after > 10)
+    gone = [
+        deletion("w" if whole_author else f"u{n}", 20 + after, revision=9, whole_author=whole_author) for n in range(3)
+    ]
+    for record in gone:
+        engine.feed(record)
+    assert canary not in engine.dump()
+    later = engine.step(merged(beats(until + 1, 300), calm[until - 20 :])).events
+    assert all(canary not in event.model_dump_json() for event in later)

@@ -109,3 +109,23 @@ def test_excerpts_are_cut_between_words() -> None:
     assert excerpt("short") == "short"
     assert excerpt("word " * 100).endswith("word…")
     assert len(excerpt("x" * 1000)) == 280
+
+
+def test_facets_that_nothing_counted_has_are_forgotten_and_their_places_used_again() -> None:
+    """A language is a stranger's word: thousands of them must not stay for ever."""
+    known = Contributions()
+    languages = [f"{a}{b}{c}" for a in "abcdefghij" for b in "abcdefghij" for c in "xyz"]
+    for number, lang in enumerate(languages):
+        known.take(mention(f"m{number}", number, lang=lang), None, None)
+        newest = known.newest()
+        assert newest is not None
+        known.forget(newest - 60 * SECOND)
+        living = {known.facets[entry.facet].lang for _, entry in known.counted()}
+        assert living == set(languages[max(0, number - len(living) + 1) : number + 1])
+    assert len(known.facets) <= 130
+    assert len(known._facet_index) <= 130
+    again = Contributions.load(known.dump())
+    assert (again.facets, again._free, again._uses) == (known.facets, sorted(known._free), known._uses)
+    for one in (known, again):
+        one.take(mention("late", len(languages), lang="zzz"), None, None)
+    assert again.dump() == known.dump()
