@@ -164,9 +164,18 @@ def replay(
 def score(model: Path | None) -> None:
     """Score JSON Lines: reads objects with `text` on standard input, writes each with its scores, in order."""
     from app.scoring import score_stream  # noqa: PLC0415  commands start fast
+    from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
+    from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
+    from nlp.scorer import ModelFilesDamaged  # noqa: PLC0415  commands start fast
 
     settings = read_settings()
-    sys.exit(score_stream(settings, model, sys.stdin.buffer, sys.stdout.buffer))
+    try:
+        code = score_stream(settings, model, sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:
+        code = 1
+    except (ModelFilesDamaged, BackendMissing, LabelsRefused, OSError) as error:
+        fail(f"score: {error}", 1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

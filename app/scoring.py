@@ -1,6 +1,6 @@
-"""Which scorer a process uses: ONNX on the CPU, or torch where CUDA is or where it was asked for.
+"""Which scorer a process uses, from its settings, and `warroom score`.
 
-Owns the choice and `warroom score`. Does not own either scorer. Torch is imported only when it is chosen.
+Owns the reading of the settings: which folder is what, and torch where CUDA is. Does not own backends (`nlp.choice`).
 """
 
 from __future__ import annotations
@@ -11,19 +11,38 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.settings import Settings
+from nlp import manifest
 from nlp.batch_command import score_lines
-from nlp.onnx_cpu import SHIPPED, OnnxScorer
+from nlp.choice import Backend, open_scorer
+from nlp.onnx_cpu import SHIPPED
 from nlp.scorer import Scorer
+
+CHECKPOINT = "heads.json"
+"""What tells a checkpoint of our own training from a Hugging Face classifier."""
 
 
 def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[], Scorer]:
-    """Return what opens the scorer that the settings choose; opening may raise ModelFilesDamaged or ScorerError."""
-    path = folder or settings.model or SHIPPED
-    if settings.scorer == "torch" or (settings.scorer == "auto" and _cuda() and (path / "model.safetensors").is_file()):
-        from nlp.torch_gpu import TorchScorer  # noqa: PLC0415  the default install has no torch
+    """Return what opens the scorer that the settings choose; opening raises errors that say what to change.
 
-        return lambda: TorchScorer(path)
-    return lambda: OnnxScorer(path, settings.scorer_threads or None)
+    A folder with a manifest is a shipped model, one with `heads.json` a checkpoint for torch; any other is a Hugging
+    Face sequence classifier, which takes the place of the shipped model's sentiment head.
+    """
+    path = folder or settings.model or SHIPPED
+    sentiment = settings.sentiment_model
+    if not path.is_dir():
+        raise FileNotFoundError(f"no folder {path}: name a model's folder (WARROOM_MODEL, or `score --model`)")
+    if path != SHIPPED and not (path / manifest.NAME).exists() and not (path / CHECKPOINT).exists():
+        path, sentiment = SHIPPED, path
+    backend = _backend(settings, path)
+    return lambda: open_scorer(
+        path, backend=backend, threads=settings.scorer_threads or None, sentiment_folder=sentiment
+    )
+
+
+def _backend(settings: Settings, path: Path) -> Backend:
+    if settings.scorer != "auto":
+        return settings.scorer
+    return "torch" if (path / CHECKPOINT).exists() and (_cuda() or not (path / manifest.NAME).exists()) else "onnx"
 
 
 def _cuda() -> bool:

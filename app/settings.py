@@ -64,6 +64,9 @@ class Settings(BaseSettings):
         description="postgresql://user:password@host/name or sqlite:///path; empty: SQLite in data",
     )
     model: Path | None = Field(default=None, description="folder of the model; empty: the one that is shipped")
+    sentiment_model: Path | None = Field(
+        default=None, description="folder of a Hugging Face classifier that replaces the sentiment head (extra gpu)"
+    )
     scorer: Literal["auto", "onnx", "torch"] = Field(default="auto", description="auto: torch where CUDA is, else onnx")
     scorer_threads: int = Field(default=0, ge=0, le=256, description="threads of the model; 0: one per core")
     lateness: float = Field(default=5.0, ge=0, le=3600, description="seconds that the engine waits for late mentions")

@@ -27,6 +27,8 @@ from app.roles.score import run_score
 from app.roles.serve import make_hub, run_serve
 from app.roles.store import run_store
 from app.settings import Settings
+from nlp.choice import BackendMissing
+from nlp.labels import LabelsRefused
 from nlp.scorer import ModelFilesDamaged
 from streams.stream import StreamError
 
@@ -48,7 +50,7 @@ def exit_code(process: Coroutine[Any, Any, None]) -> int:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(process)
-    except* (PortTaken, ModelFilesDamaged, StreamError) as group:
+    except* (PortTaken, ModelFilesDamaged, BackendMissing, LabelsRefused, StreamError) as group:
         for error in _leaves(group):
             click.echo(f"War Room can't start: {error}", err=True)
         code = 1

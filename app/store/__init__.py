@@ -39,7 +39,19 @@ from app.store.rollups import Rollup, Span
 from app.store.rows import Normalise, digest, scored_of
 from app.store.search import MentionFilter, Page
 from app.store.wall import Known, WallState
-from streams.records import ALERTS, DEAD, LIVE, SCORED, AlertEvent, DeadLetter, Identity, Pulse, ScoredMention, Tally
+from streams.records import (
+    ALERTS,
+    DEAD,
+    LIVE,
+    REHEARSAL,
+    SCORED,
+    AlertEvent,
+    DeadLetter,
+    Identity,
+    Pulse,
+    ScoredMention,
+    Tally,
+)
 from streams.source import Accepted
 from streams.stream import Position
 
@@ -234,6 +246,14 @@ class Store:
         """Return the last pulse and the counters of each source, by id."""
         async with self._database.read() as connection:
             return await ledger.sources(connection, realm)
+
+    async def retire_sources(self, in_force: Collection[str], realms: Collection[str] = (LIVE, REHEARSAL)) -> int:
+        """Take the sources of `realms` that are not `in_force` off the walls and the list; return how many went.
+
+        What they counted stays in the ledger. A pulse that was still under way brings one back: call it again later.
+        """
+        async with self._database.write() as connection:
+            return await ledger.retire(connection, in_force, realms)
 
     # -- configuration and retention
 

@@ -7,10 +7,10 @@ from what its transactions did.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Flavour
@@ -86,7 +86,7 @@ def _row(pulse: Pulse) -> dict[str, object]:
 
 
 async def sources(connection: AsyncConnection, realm: str | None = None) -> Sequence[SourceState]:
-    """Return every source that ever sent a pulse, by id; `realm` None: of all realms."""
+    """Return every source that sent a pulse and was not retired, by id; `realm` None: of all realms."""
     states, counted = select(source_states), select(stage_counts)
     if realm is not None:
         states, counted = states.where(source_states.c.realm == realm), counted.where(stage_counts.c.realm == realm)
@@ -100,6 +100,14 @@ async def sources(connection: AsyncConnection, realm: str | None = None) -> Sequ
             own = stages.get((row.realm, row.source_id), {})
             found.append(SourceState(pulse, {**pulse.tally.model_dump(), **own}))
     return found
+
+
+async def retire(connection: AsyncConnection, in_force: Collection[str], realms: Collection[str]) -> int:
+    """Forget the last pulses of the sources of `realms` that are not `in_force`; return how many. Counts stay."""
+    stale = delete(source_states).where(
+        source_states.c.realm.in_(sorted(realms)), source_states.c.source_id.not_in(sorted(in_force))
+    )
+    return (await connection.execute(stale)).rowcount
 
 
 async def read(connection: AsyncConnection) -> dict[tuple[str, str], dict[str, int]]:
