@@ -217,7 +217,8 @@ class _Run:
     async def _flush(self, arrivals: Sequence[Arrival], *, pulse: bool) -> None:
         """Append what was chosen, then save, then tell who waits. Each step is tried until it holds."""
         chosen = await self._chosen(arrivals)
-        pulse = pulse or self.tick() - self.pulsed >= PULSE_EVERY
+        due = pulse or self.tick() - self.pulsed >= PULSE_EVERY
+        pulse = due and not self.standing.connecting(self.tick())
         self.cursor = next((one.cursor for one in reversed(arrivals) if one.cursor is not None), self.cursor)
         if chosen.dead:
             await self._again(lambda: self.stream.append(DEAD, [dead_item(letter) for letter in chosen.dead]))
@@ -225,6 +226,7 @@ class _Run:
         if pulse:
             sign = self.standing.pulse(self.clock())
             items = [*items, Item(self.id, encode(sign), everywhere=True)]
+        if due:
             self.pulsed = self.tick()
         if items:
             await self._again(lambda: self.stream.append(MENTIONS, items))

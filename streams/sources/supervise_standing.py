@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from streams.records import LIVE, Pulse, SourceStatus, Tally
 from streams.source import Arrival, SourceSettings
 from streams.sources.checks import OLDEST
+
+CONNECTING: Final = 10.0
+"""Seconds that a source has after its start to give a sign of life before its pulses call it stalled: a restart must
+not turn the alerts over it to no-data, as long as it is shorter than the engine's patience."""
 
 
 class Standing:
@@ -27,6 +32,7 @@ class Standing:
         self._at = OLDEST
         self._follows_clock = False
         self._heard = tick
+        self._fresh = True
         self.realm: str = getattr(settings, "realm", LIVE)
         self.status = SourceStatus.STALLED
         self.detail = "connecting"
@@ -36,11 +42,15 @@ class Standing:
 
     def arrived(self, arrivals: Sequence[Arrival], now: datetime, tick: float) -> None:
         """Take a sign of life."""
-        self._heard = tick
+        self._heard, self._fresh = tick, False
         self.status, self.detail = SourceStatus.LIVE, ""
         for arrival in arrivals:
             self._follows_clock = arrival.at is None
             self._at = max(self._at, arrival.at or now)
+
+    def connecting(self, tick: float) -> bool:
+        """Whether it has just been started, and neither came nor failed yet: there is nothing to say of it."""
+        return self._fresh and tick - self._heard < CONNECTING
 
     def silent(self, tick: float) -> bool:
         """Notice a stall; True if the status changed by it."""
@@ -52,10 +62,12 @@ class Standing:
 
     def failed(self, reason: str) -> None:
         """Take the upstream's absence or refusal."""
+        self._fresh = False
         self.status, self.detail = SourceStatus.UNREACHABLE, reason[:500]
 
     def finished(self) -> None:
         """Take the end of a file."""
+        self._fresh = False
         self.status, self.detail, self._follows_clock = SourceStatus.FINISHED, "", False
 
     def pulse(self, now: datetime) -> Pulse:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +32,7 @@ from streams.sources.file import FileSettings, FileSource
 from streams.sources.letters import letter
 from streams.sources.supervise import supervise
 from streams.sources.supervise_choice import Chooser, author_key
-from streams.sources.supervise_standing import Standing
+from streams.sources.supervise_standing import CONNECTING, Standing
 from streams.stream import Item, StreamCorrupted, StreamError
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -440,3 +441,20 @@ def test_a_deletion_with_the_revision_of_the_post_in_the_same_batch_comes_after_
     chosen = Chooser(match).choose([posted, gone, mention(1, 8)], {}, NOW, unversioned={gone})
     assert [one.revision for one in chosen.accepted] == [7, 8]
     assert chosen.duplicated == 1
+
+
+async def test_a_source_that_takes_a_while_to_connect_does_not_blind_the_rules(stream: EmbeddedStream) -> None:
+    """A pulse that says stalled turns firing alerts to no-data: a restart must not send one."""
+    began = time.process_time()
+    await run(Scripted([1.5, Arrival(mentions=[mention(1)])]), stream, Memory())
+    assert time.process_time() - began < 1.0  # waiting, not spinning
+    assert {one.status for one in await pulses(stream)} <= {SourceStatus.LIVE, SourceStatus.FINISHED}
+
+
+def test_a_source_that_never_connects_is_called_stalled_all_the_same() -> None:
+    standing = Standing(settings(), "test", 100.0)
+    assert [standing.connecting(100.0 + after) for after in (0, CONNECTING - 0.1, CONNECTING)] == [True, True, False]
+    assert standing.pulse(NOW).status is SourceStatus.STALLED
+    failed = Standing(settings(), "test", 100.0)
+    failed.failed("refused")
+    assert not failed.connecting(100.0)
