@@ -120,6 +120,7 @@ async def open_stream(settings: Settings) -> Stream:
                 prefix=settings.kafka_prefix,
                 partitions=settings.kafka_partitions,
                 idempotence=settings.kafka_idempotence,
+                request_timeout=settings.kafka_request_timeout,
                 retention=kept,
                 security_protocol=settings.kafka_security_protocol,
                 sasl_mechanism=settings.kafka_sasl_mechanism,

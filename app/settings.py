@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     kafka_idempotence: bool = Field(default=True, description="idempotent producer; off for brokers without it")
     kafka_partitions: int = Field(default=6, ge=1, le=1000, description="partitions of topics that are created")
     kafka_prefix: str = Field(default="warroom.", pattern=r"^[a-zA-Z0-9._-]*$", description="prefix of topic names")
+    kafka_request_timeout: float = Field(
+        default=5.0, ge=1, le=120, description="seconds a request to a broker may take; a lost one is left after it"
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="how to talk to the brokers"
     )
