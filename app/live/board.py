@@ -303,7 +303,9 @@ class Board:
         """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
         self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
         stored, self.dead = self.dead, dict(old.dead)
-        self.sources = {**self.sources, **old.sources}
+        alive = max(old.sent.values(), default=0) - LOST_AFTER
+        heard = {key: line for key, line in old.sources.items() if key in self.sources or old.sent[key] > alive}
+        self.sources = {**self.sources, **heard}
         for source_id, count in stored.items():  # lines that were not shown yet have the stored count in them
             missed = max(0, count - old.dead.get(source_id, 0))
             if source_id in old.sources:

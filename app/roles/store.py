@@ -6,6 +6,7 @@ Owns the wiring. Does not own the transactions (`app.store`): effect and offset 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -23,6 +24,7 @@ from streams.records import ALERTS, DEAD, SCORED, AlertEvent, DeadLetter, Pulse,
 GROUP: Final = "store"
 BATCH: Final = 500
 RETAIN_EVERY: Final = 3600.0
+RETIRE_EVERY: Final = 30.0
 
 _log = structlog.get_logger("store")
 
@@ -69,6 +71,7 @@ async def run_store(process: Process) -> None:
                 )
             )
         tasks.create_task(_retain(process))
+        tasks.create_task(_retire(process))
 
 
 async def _retain(process: Process) -> None:
@@ -80,3 +83,11 @@ async def _retain(process: Process) -> None:
         except TRANSIENT as error:
             _log.warning("retention_postponed", error=str(error))
         await asyncio.sleep(RETAIN_EVERY)
+
+
+async def _retire(process: Process) -> None:
+    """Take sources that the configuration no longer has off the walls; again and again, for late pulses' sake."""
+    while True:
+        await asyncio.sleep(RETIRE_EVERY)
+        with contextlib.suppress(*TRANSIENT):
+            await process.store.retire_sources([source.id for source in process.desk.configuration.sources])

@@ -173,8 +173,8 @@ def test_heard_today_starts_again_at_midnight_utc() -> None:
     assert b.figures(tomorrow).stored_total == 1
 
 
-def pulse(sent_at: datetime, **fields: Any) -> Pulse:
-    return Pulse(source_id="s", source_kind="file", at=sent_at, sent_at=sent_at, status=SourceStatus.LIVE, **fields)
+def pulse(sent_at: datetime, source_id: str = "s") -> Pulse:
+    return Pulse(source_id=source_id, source_kind="file", at=sent_at, sent_at=sent_at, status=SourceStatus.LIVE)
 
 
 def test_a_source_whose_pulses_stop_is_lost_and_the_slowest_partition_speaks() -> None:
@@ -278,6 +278,14 @@ def test_an_author_withdrawn_leaves_a_wall_that_was_filled_anew_meanwhile() -> N
     assert new.mention(scored("a", revision=9, action=Action.DELETE_AUTHOR), ms(NOW))
     assert new.chosen() == []
     assert new.tick(ms(NOW)).gone == {"file\x1f1"}
+
+
+def test_a_source_that_was_retired_leaves_at_the_next_refresh() -> None:
+    old, new = board(), board()
+    old.beat(pulse(NOW - timedelta(minutes=5), source_id="gone"), 0)
+    old.beat(pulse(NOW, source_id="new"), 0)
+    new.adopt(old, ms(NOW))
+    assert [source.id for source in new.source_states(ms(NOW))] == ["new"]
 
 
 def test_what_the_store_knows_to_be_deleted_leaves_open_walls_at_the_next_refresh() -> None:

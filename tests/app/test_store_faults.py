@@ -66,13 +66,14 @@ async def test_backends_terminated_while_keeping(postgres_url: str) -> None:
             )
 
     killing = asyncio.create_task(kill())
-    for number in range(BATCHES):
-        await _until_kept(store, number * SIZE)
+    batches = 0
+    while batches < BATCHES or kills <= 5:  # a fast machine is through before five have died
+        await _until_kept(store, batches * SIZE)
+        batches += 1
     done.set()
     await killing
     await killer.close()
-    assert kills > 5
-    await _all_there_once(store, BATCHES * SIZE)
+    await _all_there_once(store, batches * SIZE)
     await store.aclose()
 
 
