@@ -10,18 +10,18 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, status
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from app.api.access import Access
 from app.store import Store
 from app.store.alerts import AlertFilter
 from app.store.rollups import Span
 from app.store.search import MentionFilter
-from streams.records import AlertEvent, Pulse, ScoredMention
+from streams.records import AlertEvent, Instant, Pulse, ScoredMention
 
 Realm = Literal["live", "rehearsal", "replay"]
 Word = Annotated[str | None, Query(max_length=200)]
-Moment = Annotated[AwareDatetime | None, Query()]
+Moment = Annotated[Instant | None, Query()]
 
 
 class MentionPage(BaseModel):
@@ -87,8 +87,8 @@ def history_routes(store: Store, access: Access) -> APIRouter:
 
     @router.get("/counts", openapi_extra=role)
     async def counts(
-        start: Annotated[AwareDatetime, Query(alias="from")],
-        end: Annotated[AwareDatetime, Query(alias="to")],
+        start: Annotated[Instant, Query(alias="from")],
+        end: Annotated[Instant, Query(alias="to")],
         realm: Realm = "live",
         query: Word = None,
         source: Word = None,
@@ -136,8 +136,8 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 
 def mention_filter(  # noqa: PLR0913, PLR0917  each is a query parameter
     realm: Realm = "live",
-    start: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    end: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    start: Annotated[Instant | None, Query(alias="from")] = None,
+    end: Annotated[Instant | None, Query(alias="to")] = None,
     query: Annotated[list[str] | None, Query(max_length=50)] = None,
     source: Word = None,
     lang: Word = None,

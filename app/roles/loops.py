@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from app.process import Process
-from app.store import TRANSIENT, Store
+from app.store import TRANSIENT
 from streams.backoff import Backoff
 from streams.dead_letters import Stage
 from streams.pump import PASSING, Handler, Progress, pump
@@ -41,7 +41,7 @@ async def consume(  # noqa: PLR0913  one call a loop, all by name
 ) -> None:
     """Consume `topic` until cancelled. `stored`: the group's offsets are those that its effects were stored with."""
     if stored and group is not None:
-        positions = stored_positions(process.store, topic, group)
+        positions = stored_positions(process, topic, group)
     progress = Progress()
     process.health.watch(name, lambda: progress.last_loop_at.timestamp() if progress.last_loop_at else None)
     passing = (*TRANSIENT, *transient)
@@ -79,10 +79,10 @@ async def _opened(
             await asyncio.sleep(delay)
 
 
-def stored_positions(store: Store, topic: str, group: str) -> Positions:
-    """Return the positions that the store keeps for a group."""
+def stored_positions(process: Process, topic: str, group: str) -> Positions:
+    """Return the positions that the store keeps for a group, good for this very log alone."""
 
     async def read(partitions: frozenset[int]) -> Mapping[int, int]:
-        return await store.positions(topic, group, partitions)
+        return await process.store.positions(topic, group, partitions, process.stream.identity)
 
     return read

@@ -25,7 +25,7 @@ def make_hub(process: Process) -> Hub:
     settings = process.settings
 
     async def seed(realm: str, now: datetime, spans: Spans) -> tuple[Board, Mapping[int, int]]:
-        state = await process.store.wall(realm, now, SCORED, GROUP)
+        state = await process.store.wall(realm, now, SCORED, GROUP, process.stream.identity)
         return board_of(state, spans, now), state.positions
 
     return Hub(

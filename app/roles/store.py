@@ -36,7 +36,7 @@ async def run_store(process: Process) -> None:
     async def scored(batch: Sequence[Received]) -> Sequence[Rejected]:
         pairs = [(item.delivery.position, item.record) for item in batch]
         fitting = [(position, record) for position, record in pairs if isinstance(record, ScoredMention | Pulse)]
-        kept = await store.keep(GROUP, fitting)
+        kept = await store.keep(GROUP, fitting, log=process.stream.identity)
         for counts in (kept.inserted, kept.revised):
             for source, count in counts.items():
                 STORED.labels(source).inc(count)
@@ -48,12 +48,14 @@ async def run_store(process: Process) -> None:
 
     async def alerts(batch: Sequence[Received]) -> Sequence[Rejected]:
         pairs = [(item.delivery.position, item.record) for item in batch]
-        await store.keep_alerts(GROUP, [(at, record) for at, record in pairs if isinstance(record, AlertEvent)])
+        events = [(at, record) for at, record in pairs if isinstance(record, AlertEvent)]
+        await store.keep_alerts(GROUP, events, log=process.stream.identity)
         return ()
 
     async def dead(batch: Sequence[Received]) -> Sequence[Rejected]:
         pairs = [(item.delivery.position, item.record) for item in batch]
-        await store.keep_dead(GROUP, [(at, record) for at, record in pairs if isinstance(record, DeadLetter)])
+        letters = [(at, record) for at, record in pairs if isinstance(record, DeadLetter)]
+        await store.keep_dead(GROUP, letters, log=process.stream.identity)
         return ()
 
     async with asyncio.TaskGroup() as tasks:

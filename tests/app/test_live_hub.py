@@ -11,7 +11,6 @@ from app.api.server import make_app
 from app.live.hub import Hub
 from app.roles.serve import make_hub
 from app.roles.store import GROUP
-from app.store import Store
 from streams.pump import Received
 from streams.records import Pulse, ScoredMention, SourceStatus
 from streams.stream import Delivery, Position
@@ -28,9 +27,11 @@ def fresh(number: int, **fields: Any) -> ScoredMention:
     return scored(str(number), **{"received_at": now, "published_at": now - timedelta(seconds=1), **fields})
 
 
-async def keep(store: Store, *received: Received) -> None:
+async def keep(served: Served, *received: Received) -> None:
+    store, identity = served.process.store, served.process.stream.identity
     pairs = [(one.delivery.position, one.record) for one in received]
-    await store.keep(GROUP, [(place, record) for place, record in pairs if isinstance(record, ScoredMention | Pulse)])
+    fitting = [(place, record) for place, record in pairs if isinstance(record, ScoredMention | Pulse)]
+    await store.keep(GROUP, fitting, log=identity)
 
 
 def totals(hub: Hub) -> tuple[int, int, int]:
@@ -39,9 +40,8 @@ def totals(hub: Hub) -> tuple[int, int, int]:
 
 
 async def test_a_hub_starts_where_the_store_stands_and_counts_nothing_twice(served: Served) -> None:
-    store = served.process.store
     log = [at(offset, fresh(offset, sentiment="negative")) for offset in range(20)]
-    await keep(store, *log[:12])
+    await keep(served, *log[:12])
     hub = make_hub(served.process)
     starts = await hub.start()
     assert starts == {0: 12}
@@ -63,28 +63,28 @@ async def test_a_wall_that_is_not_filled_yet_is_not_shown(served: Served) -> Non
 
 
 async def test_a_refresh_heals_what_the_tail_missed_and_keeps_what_the_store_has_not_yet(served: Served) -> None:
-    store, hub = served.process.store, make_hub(served.process)
+    hub = make_hub(served.process)
     log = [at(offset, fresh(offset)) for offset in range(30)]
     await hub.start()
     await hub.take_scored(log[:5])
     await hub.take_scored(log[10:30])
-    await keep(store, *log[:20])
+    await keep(served, *log[:20])
     assert totals(hub) == (25, 25, 25)
     await hub.refresh()
     assert totals(hub) == (30, 30, 30)
-    await keep(store, *log[20:])
+    await keep(served, *log[20:])
     await hub.refresh()
     assert totals(hub) == (30, 30, 30)
 
 
 async def test_a_refresh_sends_the_minutes_that_it_changed(served: Served) -> None:
-    store, hub = served.process.store, make_hub(served.process)
+    hub = make_hub(served.process)
     log = [at(offset, fresh(offset)) for offset in range(4)]
     await hub.start()
     await hub.take_scored(log[:1])
     hub.tick()
     before = hub.snapshot("live").seq
-    await keep(store, *log)
+    await keep(served, *log)
     await hub.refresh()
     hub.tick()
     frames = hub.ring("live", 5).after(before)
@@ -95,7 +95,7 @@ async def test_a_refresh_sends_the_minutes_that_it_changed(served: Served) -> No
 async def test_sources_and_their_last_words_survive_a_restart_but_are_no_sign_of_life(served: Served) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     pulse = Pulse(source_id="s", source_kind="file", at=long_ago, sent_at=long_ago, status=SourceStatus.LIVE)
-    await keep(served.process.store, at(0, pulse))
+    await keep(served, at(0, pulse))
     hub = make_hub(served.process)
     await hub.start()
     snap = hub.snapshot("live")

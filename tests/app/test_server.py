@@ -85,6 +85,7 @@ async def test_health_says_what_is_not_yet_running(served: Served) -> None:
         "after=1.2.3",
         "realm=moon",
         "limit=9e9",
+        "from=0001-01-01T00:00:00%2B14:00",
     ],
 )
 async def test_wrong_parameters_are_named(served: Served, query: str) -> None:
