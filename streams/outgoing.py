@@ -160,8 +160,7 @@ def outgoing_client(
         timeout=timeout,
         trust_env=False,
         follow_redirects=False,
-        headers={"user-agent": "warroom (social listening)", "accept-encoding": "gzip, deflate"}
-        | dict(headers or {}),
+        headers={"user-agent": "warroom (social listening)", "accept-encoding": "gzip, deflate"} | dict(headers or {}),
     )
 
 
