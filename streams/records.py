@@ -173,7 +173,10 @@ class Opinion(Record):
 
 
 class Score(Record):
-    """What a model says of a text. Never invented: where the model failed there is no score but an error."""
+    """What a model says of a text. Never invented: where the model failed there is no score but an error.
+
+    `uncertain` names the tasks whose best probability is under the model's threshold: a person should look.
+    """
 
     sentiment: Opinion
     urgency: Opinion
@@ -182,6 +185,7 @@ class Score(Record):
     model_revision: str = Field(min_length=1)
     embedding: str | None = None
     """base64 of little-endian float16, unit length; None where the model has no embedding head."""
+    uncertain: tuple[Literal["sentiment", "urgency"], ...] = ()
 
 
 class ScoredMention(Record):

@@ -6,6 +6,10 @@ Owns the Alembic environment and `migrate`. Does not own table definitions. Ever
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +24,8 @@ from app.store.database import begin_sqlite, database_url
 FOLDER: Final = Path(__file__).parent
 LOCK: Final = 0x57A2_0002
 """Key of the PostgreSQL advisory lock under which one process migrates and the others wait."""
+
+_WAL_SECONDS: Final = 30.0
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -49,6 +55,7 @@ async def migrate(url: str, revision: str = "head") -> None:
     lite = address.get_backend_name() == "sqlite"
     if lite:
         Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(_keep_wal, str(address.database))
         event.listen(engine.sync_engine, "connect", _bare_sqlite)
         event.listen(engine.sync_engine, "begin", begin_sqlite)
     try:
@@ -62,10 +69,24 @@ async def migrate(url: str, revision: str = "head") -> None:
         await engine.dispose()
 
 
+def _keep_wal(path: str) -> None:
+    """Put a new file into WAL mode, for good; SQLite does not wait for a neighbour that does the same, so we do."""
+    until = time.monotonic() + _WAL_SECONDS
+    with closing(sqlite3.connect(path, timeout=_WAL_SECONDS)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+
 def _bare_sqlite(dbapi_connection: object, _record: object) -> None:
     """No foreign keys here: batch mode drops and rebuilds tables that others point to."""
     dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # a DBAPI connection has no static type
     cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]  # as above
     cursor.execute("PRAGMA busy_timeout=60000")
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.close()
