@@ -71,6 +71,17 @@ export function clockOf(zone: string): ((ms: number) => string) | null {
   }
 }
 
+/**
+ * A function from ms since 1970 and now to the moment's clock time in an IANA zone with seconds, `14:05:09`; with its
+ * day if that is not the day of `now`, `21 Nov, 14:05:09`. A zone that this browser does not know is read as UTC.
+ */
+export function momentOf(zone: string): (ms: number, now: number) => string {
+  const timeZone = clockOf(zone) === null ? 'UTC' : zone;
+  const time = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone });
+  const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone });
+  return (ms, now) => (day.format(ms) === day.format(now) ? '' : `${day.format(ms)}, `) + time.format(ms);
+}
+
 function two(n: number): string {
   return String(n).padStart(2, '0');
 }

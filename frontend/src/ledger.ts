@@ -5,6 +5,7 @@
  */
 import type { Figures, WallSource } from './protocol';
 import { ago, count, things } from './format';
+import type { Freshness } from './freshness';
 
 export interface Chip {
   readonly id: string;
@@ -21,8 +22,15 @@ export interface Ledger {
   readonly losses: readonly string[];
   /** What needs a look but is no loss. */
   readonly notes: readonly string[];
-  /** Whether the rest is complete; empty while a source is not heard, for nobody knows then. */
+  /** Whether the rest is complete, or when it last was; empty where nobody knows. */
   readonly rest: string;
+}
+
+/** What the wall's completeness may be claimed for. */
+export interface Sight {
+  readonly word: Freshness;
+  /** The moment that was proved last, as a clock writes it; null before the first proof. */
+  readonly proved: string | null;
 }
 
 const ORDER = { lost: 0, unreachable: 1, stalled: 2, live: 3, finished: 4 } as const;
@@ -55,8 +63,11 @@ export function fitting(all: readonly Chip[], room: number): { shown: readonly C
   return { shown: all.slice(0, fit), more: all.length - fit };
 }
 
-/** The ledger's sentence. "Complete" is said only where no gap is known and every source is being heard. */
-export function ledger(figures: Figures, sources: readonly WallSource[]): Ledger {
+/**
+ * The ledger's sentence. "Complete" is said only where no gap is known and every source is being heard, and of now only
+ * while the wall is fresh: a wall that went stale or ended says the moment of its last proof, one without proof nothing.
+ */
+export function ledger(figures: Figures, sources: readonly WallSource[], sight: Sight): Ledger {
   const sum = (field: 'gaps' | 'dead' | 'late'): number => sources.reduce((total, source) => total + source[field], 0);
   const missing = sources.filter((source) => MISSING.has(source.status)).length;
   const gaps = sum('gaps');
@@ -65,6 +76,12 @@ export function ledger(figures: Figures, sources: readonly WallSource[]): Ledger
   const notes: string[] = [];
   if (sum('dead') > 0) notes.push(`${count(sum('dead'))} dead`);
   if (sum('late') > 0) notes.push(`${count(sum('late'))} late`);
-  const rest = sources.length === 0 ? 'no source yet' : missing > 0 ? '' : gaps > 0 ? 'rest complete' : 'complete';
+  const whole = missing > 0 ? '' : complete(sight);
+  const rest = sources.length === 0 ? 'no source yet' : whole !== '' && gaps > 0 ? `rest ${whole}` : whole;
   return { heard: `${count(figures.heard_today)} heard today`, losses, notes, rest };
+}
+
+function complete({ word, proved }: Sight): string {
+  if (proved === null) return '';
+  return word === 'live' || word === 'delayed' ? 'complete' : `complete at ${proved}`;
 }

@@ -21,6 +21,8 @@ export class Wall {
   /** Server time, ms, once a second. */
   now = $state(Date.now());
   word = $state<Freshness>('connecting');
+  /** The newest moment that was proved, ms of server time; null before the first. */
+  proved = $state<number | null>(null);
   /** Age of what is shown, ms, five times a second. */
   age = $state(0);
   shift = $state.raw({ x: 0, y: 0 });
@@ -95,6 +97,7 @@ export class Wall {
     const now = this.#clock.now(at) ?? Date.now();
     this.age = age(this.#proof, now);
     this.word = freshness(this.#proof, now);
+    this.proved = this.#proof.pulse;
     // A stale wall does not take turns, or it would look alive; what is deleted still leaves it.
     if (this.word !== 'stale') this.#turn = at;
     if (this.state) this.choice = choose(this.choice, this.state.items, this.places, now, this.#turn);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ago, clockOf, count, large, percent, pillAge, rate, seconds, things } from '../src/format';
+import { ago, clockOf, count, large, momentOf, percent, pillAge, rate, seconds, things } from '../src/format';
 
 const plain = (text: string): string => text.replaceAll('\u00a0', ' ');
 
@@ -47,5 +47,19 @@ describe('clockOf', () => {
 
   it('has none for a zone that does not exist', () => {
     expect(clockOf('Asia/Atlantis')).toBeNull();
+  });
+});
+
+describe('momentOf', () => {
+  const now = Date.UTC(2026, 10, 22, 0, 30);
+
+  it('writes seconds, and the day where it is another one in that zone', () => {
+    expect(momentOf('UTC')(Date.UTC(2026, 10, 22, 0, 5, 9), now)).toBe('00:05:09');
+    expect(momentOf('UTC')(Date.UTC(2026, 10, 21, 23, 59, 9), now)).toBe('21 Nov, 23:59:09');
+    expect(momentOf('Asia/Jerusalem')(Date.UTC(2026, 10, 21, 23, 59, 9), now)).toBe('01:59:09');
+  });
+
+  it('reads an unknown zone as UTC', () => {
+    expect(momentOf('Asia/Atlantis')(now, now)).toBe('00:30:00');
   });
 });

@@ -1,7 +1,7 @@
 /** The words of alerts, tiles and the ledger. */
 import { describe, expect, it } from 'vitest';
 import { alertLines, fittingAlerts } from '../src/alerts';
-import { chips, fitting, ledger } from '../src/ledger';
+import { chips, fitting, ledger, type Sight } from '../src/ledger';
 import { tiles } from '../src/tiles';
 import { emptySnapshot } from './backend';
 import { alert, NOW, source } from './fixtures';
@@ -89,11 +89,25 @@ describe('tiles', () => {
 describe('ledger', () => {
   it('says complete only where no gap is known and every source is heard', () => {
     const heard = { ...FIGURES, heard_today: 1_204_118 };
-    expect(ledger(heard, [source('a')])).toEqual({ heard: '1,204,118 heard today', losses: [], notes: [], rest: 'complete' });
-    expect(ledger(heard, [source('a', { gaps: 1 })])).toMatchObject({ losses: ['1 gap'], rest: 'rest complete' });
+    const fresh: Sight = { word: 'live', proved: '12:00:30' };
+    expect(ledger(heard, [source('a')], fresh)).toEqual({ heard: '1,204,118 heard today', losses: [], notes: [], rest: 'complete' });
+    expect(ledger(heard, [source('a', { gaps: 1 })], fresh)).toMatchObject({ losses: ['1 gap'], rest: 'rest complete' });
     const broken = [source('a', { status: 'unreachable', gaps: 2, dead: 3, late: 12 }), source('b', { status: 'lost' })];
-    expect(ledger(heard, broken)).toMatchObject({ losses: ['2 gaps', '2 not heard'], notes: ['3 dead', '12 late'], rest: '' });
-    expect(ledger(heard, []).rest).toBe('no source yet');
+    expect(ledger(heard, broken, fresh)).toMatchObject({ losses: ['2 gaps', '2 not heard'], notes: ['3 dead', '12 late'], rest: '' });
+    expect(ledger(heard, [], fresh).rest).toBe('no source yet');
+  });
+
+  it('says complete of now only while the wall is fresh, and else of the last proof', () => {
+    const rest = (word: Sight['word'], proved: string | null, more: Partial<ReturnType<typeof source>> = {}) =>
+      ledger(FIGURES, [source('a', more)], { word, proved }).rest;
+    expect(rest('live', '12:03:10')).toBe('complete');
+    expect(rest('delayed', '12:03:10')).toBe('complete');
+    expect(rest('stale', '12:03:10')).toBe('complete at 12:03:10');
+    expect(rest('stale', '12:03:10', { gaps: 2 })).toBe('rest complete at 12:03:10');
+    expect(rest('ended', '12:03:10', { status: 'finished' })).toBe('complete at 12:03:10');
+    expect(rest('stale', '12:03:10', { status: 'lost' })).toBe('');
+    for (const word of ['connecting', 'stale', 'ended', 'delayed', 'live'] as const) expect(rest(word, null)).toBe('');
+    expect(ledger(FIGURES, [], { word: 'connecting', proved: null }).rest).toBe('no source yet');
   });
 
   it('names what is wrong with a source and puts it first', () => {
