@@ -34,7 +34,7 @@ from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
 from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.probe import fit_heads
-from nlp.training.smooth import smooth
+from nlp.training.smooth import LOUD_PRODUCT, smooth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,9 @@ def write_model(network: Network, checkpoint: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         plain, small = Path(scratch, "float.onnx"), Path(scratch, "int8.onnx")
         _export_float(network, plain)
-        quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
+        loud = [node.name for node in onnx.load(plain).graph.node if f"/{LOUD_PRODUCT}/" in node.name]
+        options = {"op_types_to_quantize": ["MatMul"], "nodes_to_exclude": loud}
+        quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True, **options)
         model = onnx.load(small)
     _prepend_words(model, checkpoint / "words.npz")
     onnx.save(model, folder / "model.onnx")

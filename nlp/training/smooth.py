@@ -4,7 +4,10 @@ Owns the scales of one network. Does not own quantisation itself (`export`).
 
 Dynamic int8 gives a whole activation tensor one scale, so a single loud channel costs all others their precision. For
 each linear layer, input channel j is divided by s_j and column j of the weight multiplied by it (SmoothQuant, Xiao et
-al. 2023), with s_j from the largest activation and the largest weight seen. The float network stays the same function.
+al. 2023), with s_j from the largest activation and the largest weight seen. A few channels stay too loud even so:
+behind the GELU one channel answers the first and the last token with 70 where others reach 5. Those are left out of the
+int8 product and multiplied in float beside it (LLM.int8, Dettmers et al. 2022). Measured on 400 texts: the mean change
+of a probability falls from 0.015 to 0.004, at the same speed. The float network stays the same function.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ if TYPE_CHECKING:
     from nlp.training.corpora import Example
 
 _LEAST: Final = 1e-5
+_LOUD: Final = 4
+"""Channels of each product behind the GELU that stay float; a multiplication of this width costs next to nothing."""
+LOUD_PRODUCT: Final = "loud"
+"""Part of the name of the graph's nodes that quantisation must leave in float."""
 _STRENGTH: Final = 0.65
-"""Measured: halves the mean change of a probability, 0.016 to 0.009; 0.5 gained nothing."""
+"""Measured: 0.5 and 0.8 are no better."""
 
 
 def _places(network: Network) -> Iterator[tuple[nn.Module, list[Any]]]:
@@ -33,7 +40,34 @@ def _places(network: Network) -> Iterator[tuple[nn.Module, list[Any]]]:
         attention = layer.attention.self
         yield attention, [attention.query, attention.key, attention.value]
         yield layer.intermediate.dense, [layer.intermediate.dense]
-        yield layer.output.dense, [layer.output.dense]
+
+
+class Decomposed(nn.Module):  # type: ignore[misc, unused-ignore] # without the extra `gpu` its base is unknown
+    """A linear layer in two products: the quiet input channels, to be quantised, and the loudest ones, in float."""
+
+    def __init__(self, dense: nn.Linear, peaks: Tensor, strength: float) -> None:
+        """Split `dense` by the largest activation of each of its input channels, `peaks` (inputs)."""
+        super().__init__()
+        self.loudest = peaks.topk(_LOUD).indices
+        self.loud = nn.Linear(_LOUD, dense.out_features, bias=False)
+        self.loud.weight = nn.Parameter(dense.weight[:, self.loudest].clone())
+        self.dense = dense
+        with torch.no_grad():
+            dense.weight[:, self.loudest] = 0.0
+            scales = _scales(peaks, dense.weight.abs().amax(0), strength)
+            dense.weight *= scales
+        self.inverse = 1 / scales
+        self.inverse[self.loudest] = 0.0
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return what the undivided layer would."""
+        quiet: Tensor = self.dense(states * self.inverse)
+        return quiet + self.loud(states[..., self.loudest])
+
+
+def _scales(peaks: Tensor, weights: Tensor, strength: float) -> Tensor:
+    scales = peaks.clamp(min=_LEAST).pow(strength) / weights.clamp(min=_LEAST).pow(1 - strength)
+    return scales.clamp(min=_LEAST)
 
 
 def _watch(module: nn.Module, peaks: dict[nn.Module, Tensor]) -> Any:
@@ -57,15 +91,18 @@ def smooth(network: Network, encoder: TextEncoder, examples: list[Example], stre
     `strength` from 0 (weights alone decide) to 1 (activations alone decide).
     """
     peaks: dict[nn.Module, Tensor] = {}
-    hooks = [_watch(module, peaks) for module, _ in _places(network)]
+    layers = network.encoder.encoder.layer
+    watched = [module for module, _ in _places(network)] + [layer.output.dense for layer in layers]
+    hooks = [_watch(module, peaks) for module in watched]
     features(network, encoder, examples)
     for hook in hooks:
         hook.remove()
     with torch.no_grad():
         for module, readers in _places(network):
             loudest = torch.stack([reader.weight.abs().amax(0) for reader in readers]).amax(0)
-            scales = peaks[module].clamp(min=_LEAST).pow(strength) / loudest.clamp(min=_LEAST).pow(1 - strength)
-            scales = scales.clamp(min=_LEAST)
+            scales = _scales(peaks[module], loudest, strength)
             for reader in readers:
                 reader.weight *= scales
             _scale_input(module, 1 / scales)
+        for layer in layers:
+            layer.output.dense = Decomposed(layer.output.dense, peaks[layer.output.dense], strength)

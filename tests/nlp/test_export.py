@@ -27,7 +27,7 @@ from nlp.training.batches import class_weights, mixed  # noqa: E402 - as above
 from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as above
 from nlp.training.corpora import TASKS, Corpus, Example  # noqa: E402 - as above
 from nlp.training.probe import fit_heads  # noqa: E402 - as above
-from nlp.training.smooth import smooth  # noqa: E402 - as above
+from nlp.training.smooth import Decomposed, smooth  # noqa: E402 - as above
 from nlp.training.vocabulary import SPECIALS, readable, tokenizer_content  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -106,8 +106,20 @@ def test_smoothing_keeps_the_function(checkpoint: Path) -> None:
     smooth(smoothed, encoder, examples)
     before, after = (features(network, encoder, examples[:20])[0] for network in (plain, smoothed))
     assert torch.allclose(before, after, atol=0.05)
-    weights = [net.encoder.encoder.layer[0].output.dense.weight for net in (plain, smoothed)]
+    weights = [net.encoder.encoder.layer[0].intermediate.dense.weight for net in (plain, smoothed)]
     assert not torch.allclose(*weights)
+
+
+def test_a_loud_channel_is_multiplied_in_float() -> None:
+    dense = torch.nn.Linear(16, 8)
+    states = torch.randn(3, 5, 16)
+    states[..., 11] *= 500
+    expected = dense(states)
+    split = Decomposed(dense, states.abs().flatten(0, -2).amax(0), strength=0.65)
+    assert 11 in split.loudest
+    quiet = (states * split.inverse).abs().amax()
+    assert quiet < 20
+    assert torch.allclose(split(states), expected, atol=1e-2, rtol=1e-4)
 
 
 def test_parity_is_measured_on_the_written_file(checkpoint: Path, shipped_tiny: Path) -> None:
