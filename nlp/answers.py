@@ -1,6 +1,7 @@
 """From a model's output arrays to `Score` records, with the check that they are probabilities at all.
 
-Owns rounding, the sum of one and the embedding's encoding. Does not own running the model.
+Owns rounding, the sum of one and the embedding's encoding. Does not own running the model, nor calibration and doubt
+(`calibration`), which it applies between the check and the rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlp.scorer import INTENT, SENTIMENT, URGENCY, ScorerError
+from nlp.calibration import Calibrator, Doubted, family_indices
+from nlp.logistic import Floats
+from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY, ScorerError
 from streams.records import Opinion, Score
 
 _DIGITS: Final = 6
@@ -21,18 +24,24 @@ _SUM_TOLERANCE: Final = 0.01
 Array = NDArray[np.floating[Any]]
 
 
-def opinions(labels: Sequence[str], probabilities: Array) -> list[Opinion]:
-    """Return one Opinion per row of `probabilities` (count, labels); raise ScorerError if a row is not a distribution.
-
-    Probabilities are rounded to six digits and the rest goes to the largest, so that they sum to 1.
-    """
+def distributions(labels: Sequence[str], probabilities: Array) -> Floats:
+    """Return `probabilities` (count, labels), each row summing to 1; raise ScorerError if one is not a distribution."""
     values = probabilities.astype(np.float64)
     if values.shape[1:] != (len(labels),):
         raise ScorerError(f"the model gave an array of shape {values.shape} for {len(labels)} labels")
     sums = values.sum(axis=1)
     if not (np.isfinite(values).all() and (values >= 0).all() and (np.abs(sums - 1) < _SUM_TOLERANCE).all()):
         raise ScorerError("the model gave something that is not a probability distribution")
-    rounded = np.round(values / sums[:, None], _DIGITS)
+    scaled: Floats = values / sums[:, None]
+    return scaled
+
+
+def opinions(labels: Sequence[str], probabilities: Array) -> list[Opinion]:
+    """Return one Opinion per row of `probabilities` (count, labels); raise ScorerError if a row is not a distribution.
+
+    Probabilities are rounded to six digits and the rest goes to the largest, so that they sum to 1.
+    """
+    rounded = np.round(distributions(labels, probabilities), _DIGITS)
     largest = (np.arange(len(rounded)), rounded.argmax(axis=1))
     rounded[largest] = np.round(rounded[largest] + 1 - rounded.sum(axis=1), _DIGITS)
     return [
@@ -52,13 +61,40 @@ def embeddings(vectors: Array | None, count: int) -> list[str | None]:
     return [base64.b64encode(row.tobytes()).decode("ascii") for row in halves]
 
 
+def calibrated(
+    outputs: Mapping[str, Array],
+    tasks: Mapping[str, Sequence[str]],
+    vectors: Array | None,
+    texts: Sequence[str],
+    calibrator: Calibrator,
+) -> tuple[dict[str, Floats], list[tuple[Doubted, ...]]]:
+    """Return the probabilities per task after adapter and calibration, and each row's uncertain tasks."""
+    families = family_indices(texts)
+    found = {
+        task: calibrator.probabilities(task, distributions(tasks[task], outputs[task]), vectors, families)
+        for task in LABELS
+    }
+    return found, calibrator.uncertain(found, families)
+
+
 def scores(
-    outputs: Mapping[str, Array], tasks: Mapping[str, Sequence[str]], vectors: Array | None, model: tuple[str, str]
+    outputs: Mapping[str, Array],
+    tasks: Mapping[str, Sequence[str]],
+    vectors: Array | None,
+    model: tuple[str, str],
+    *,
+    texts: Sequence[str] = (),
+    calibrator: Calibrator | None = None,
 ) -> list[Score]:
-    """Return one Score per row; `outputs` holds probabilities per task, `model` is (id, revision)."""
+    """Return one Score per row; `outputs` holds probabilities per task, `model` is (id, revision).
+
+    With a `calibrator` the cleaned `texts` tell each row's family.
+    """
+    doubts: Sequence[tuple[Doubted, ...]] = [()] * len(outputs[SENTIMENT])
+    if calibrator is not None and not calibrator.idle:
+        outputs, doubts = calibrated(outputs, tasks, vectors, texts, calibrator)
     found = {task: opinions(tasks[task], outputs[task]) for task in (SENTIMENT, URGENCY, INTENT)}
-    count = len(found[SENTIMENT])
-    rows = zip(found[SENTIMENT], found[URGENCY], found[INTENT], embeddings(vectors, count), strict=True)
+    rows = zip(found[SENTIMENT], found[URGENCY], found[INTENT], embeddings(vectors, len(doubts)), doubts, strict=True)
     return [
         Score(
             sentiment=sentiment,
@@ -67,6 +103,7 @@ def scores(
             model_id=model[0],
             model_revision=model[1],
             embedding=embedding,
+            uncertain=doubt,
         )
-        for sentiment, urgency, intent, embedding in rows
+        for sentiment, urgency, intent, embedding, doubt in rows
     ]

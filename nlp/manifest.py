@@ -1,20 +1,27 @@
 """The manifest of a model folder: what its files are, what its outputs mean, and the check that nothing was damaged.
 
-Owns `manifest.json` and the checksums. Does not own loading a model (`onnx_cpu`, `torch_gpu`) nor making one.
+Owns `manifest.json`, the checksums and the adapter's file. Does not own loading a model (`onnx_cpu`, `torch_gpu`) nor
+making one. A folder is `model.onnx`, `tokenizer.json`, `manifest.json` and, once adapted, `adapter.npz`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nlp.calibration import Calibrator, Correction, Shift, Threshold
+from nlp.families import EVERY, FAMILIES
 from nlp.scorer import ModelFilesDamaged
 
 NAME: Final = "manifest.json"
+ADAPTER: Final = "adapter.npz"
 FORMAT: Final = 1
 _REMEDY: Final = "restore the folder from the repository or install the package again"
 _CHUNK: Final = 1 << 20
@@ -32,9 +39,11 @@ class ModelFile(BaseModel):
 class Manifest(BaseModel):
     """Content of `manifest.json`.
 
-    `tasks` maps each task to its labels in the order of the model's output of that name. The probabilities that come
-    out are calibrated already: `temperatures` only records by how much the logits were divided. `embedding` is the
-    name of the output with unit vectors, or None.
+    `tasks` maps each task to its labels in the order of the model's output of that name. `temperatures` records by how
+    much the logits of each head were divided at export, for all languages alike. `embedding` is the name of the output
+    with unit vectors, or None. `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
+    probabilities that come out of the graph; where they say nothing, nothing is done and nothing is uncertain.
+    `adapter` is the name of the file with the shifts that people's labels taught, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +58,22 @@ class Manifest(BaseModel):
     embedding: str | None
     files: dict[str, ModelFile]
     notes: dict[str, str] = Field(default_factory=dict)
+    calibration: dict[str, dict[str, Correction]] = Field(default_factory=dict)
+    thresholds: dict[str, dict[str, Threshold]] = Field(default_factory=dict)
+    adapter: str | None = None
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> Self:
+        for field in (self.calibration, self.thresholds):
+            for task, found in field.items():
+                if task not in self.tasks or not found.keys() <= {EVERY, *FAMILIES}:
+                    raise ValueError(f"{task}: not a task of the model, or a family that is none of {FAMILIES}")
+        for task, corrections in self.calibration.items():
+            if any(len(entry.bias) not in {0, len(self.tasks[task])} for entry in corrections.values()):
+                raise ValueError(f"{task}: a bias that does not fit its {len(self.tasks[task])} labels")
+        if self.adapter is not None and (self.adapter not in self.files or self.embedding is None):
+            raise ValueError(f"adapter {self.adapter}: not one of the files, or the model has no embedding")
+        return self
 
 
 def checksum(path: Path) -> ModelFile:
@@ -58,6 +83,61 @@ def checksum(path: Path) -> ModelFile:
         while block := stream.read(_CHUNK):
             digest.update(block)
     return ModelFile(sha256=digest.hexdigest(), bytes=path.stat().st_size)
+
+
+def revision(
+    files: Mapping[str, ModelFile],
+    calibration: Mapping[str, Mapping[str, Correction]],
+    thresholds: Mapping[str, Mapping[str, Threshold]],
+) -> str:
+    """Return the revision: twelve digits that change with anything that changes a score.
+
+    It is the start of the model's checksum, or of one over that, the calibration, the thresholds and the adapter.
+    """
+    model = files["model.onnx"].sha256
+    if not calibration and not thresholds and ADAPTER not in files:
+        return model[:12]
+    parts = [model, files[ADAPTER].sha256 if ADAPTER in files else ""]
+    for field in (calibration, thresholds):
+        plain = {task: {name: entry.model_dump() for name, entry in found.items()} for task, found in field.items()}
+        parts.append(json.dumps(plain, sort_keys=True))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def calibrator(folder: Path, described: Manifest) -> Calibrator:
+    """Return what follows the graph of the model in `folder`; raise ModelFilesDamaged if its adapter does not fit."""
+    return Calibrator(described.tasks, described.calibration, described.thresholds, read_adapter(folder, described))
+
+
+def write_adapter(folder: Path, shifts: Mapping[str, Shift]) -> None:
+    """Write the shifts of each task into `adapter.npz`."""
+    arrays = {}
+    for task, shift in shifts.items():
+        arrays[f"{task}.weights"], arrays[f"{task}.bias"] = shift.weights, shift.bias
+    np.savez(folder / ADAPTER, allow_pickle=False, **{name: value.astype("<f4") for name, value in arrays.items()})
+
+
+def read_adapter(folder: Path, described: Manifest) -> dict[str, Shift]:
+    """Return the shift of each task that has one; raise ModelFilesDamaged if the file does not fit the model."""
+    if described.adapter is None:
+        return {}
+    path = folder / described.adapter
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name].astype(np.float64) for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelFilesDamaged(f"{path} is not an adapter: {error}") from error
+    shifts = {}
+    for task, labels in described.tasks.items():
+        weights, bias = arrays.pop(f"{task}.weights", None), arrays.pop(f"{task}.bias", None)
+        if weights is None or bias is None:
+            continue
+        if weights.shape[:-1] != (len(labels),) or bias.shape != (len(labels),):
+            raise ModelFilesDamaged(f"{path}: {task} has arrays of {weights.shape} and {bias.shape}, not its labels")
+        shifts[task] = Shift(weights, bias)
+    if arrays:
+        raise ModelFilesDamaged(f"{path}: it holds {', '.join(sorted(arrays))}, of which the manifest knows no task")
+    return shifts
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from tokenizers import Tokenizer
 
@@ -23,6 +24,8 @@ from streams.records import Score
 
 SHIPPED: Final = Path(__file__).parent / "weights" / "small"
 """The folder of the model that comes with War Room."""
+
+Array = NDArray[np.floating[Any]]
 
 _PAD: Final = 1
 _RUN_ERRORS: Final = (
@@ -59,6 +62,7 @@ class OnnxScorer(Scorer):
                 f"{folder / manifest.NAME}: the model has no output for {', '.join(sorted(missing))}"
             )
         self._manifest = described
+        self._calibrator = manifest.calibrator(folder, described)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._encoder = TextEncoder(tokenizer, described.prefix, described.max_tokens)
         self._outputs = [*LABELS] + ([described.embedding] if described.embedding else [])
@@ -83,12 +87,13 @@ class OnnxScorer(Scorer):
         """Return each text ready to run, or why it cannot be scored."""
         return self._encoder.prepare(texts)
 
-    def run(self, batch: Sequence[Prepared]) -> list[Score]:
-        """Score one padded batch."""
+    def outputs(self, batch: Sequence[Prepared]) -> tuple[dict[str, Array], Array | None]:
+        """Return what the graph gives for one padded batch, before adapter and calibration.
+
+        That is the probabilities of each task (count, classes) and the unit vectors (count, size), None without them.
+        """
         if self._session is None:
             raise Closed("the scorer was closed")
-        if not batch:
-            return []
         ids = np.full((len(batch), max(len(entry.ids) for entry in batch)), _PAD, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, entry in enumerate(batch):
@@ -99,8 +104,23 @@ class OnnxScorer(Scorer):
         except _RUN_ERRORS as error:
             raise ScorerError(f"ONNX Runtime failed on a batch of shape {ids.shape}: {error}") from error
         outputs = dict(zip(self._outputs, found, strict=True))
-        vectors = outputs.get(self._manifest.embedding or "")
-        return answers.scores(outputs, self._manifest.tasks, vectors, (self.model_id, self.model_revision))
+        return outputs, outputs.pop(self._manifest.embedding, None) if self._manifest.embedding else None
+
+    def run(self, batch: Sequence[Prepared]) -> list[Score]:
+        """Score one padded batch."""
+        if not batch:
+            if self._session is None:
+                raise Closed("the scorer was closed")
+            return []
+        outputs, vectors = self.outputs(batch)
+        return answers.scores(
+            outputs,
+            self._manifest.tasks,
+            vectors,
+            (self.model_id, self.model_revision),
+            texts=[entry.text for entry in batch],
+            calibrator=self._calibrator,
+        )
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Score all texts; raise for the first that has no score."""

@@ -1,0 +1,163 @@
+"""What comes after the graph: adapter, calibration by language family, and the doubt about what is left.
+
+Owns the shapes that a manifest stores of them and their use on a batch. Does not own fitting (`calibration_fit`,
+`adapt`), families (`families`) or the manifest (`manifest`). A model without any of it is used as it is: its
+probabilities stay what the graph gave, and nothing is uncertain.
+
+For each task, with p the graph's probabilities, e its unit embedding and f the family of the text:
+
+    z = log p + U e + b                the adapter, fitted on people's labels; left out where there is none
+    q = softmax(z / T_f + c_f)         temperature T_f and, where it held up, a bias c_f per class
+    uncertain if max q < t_f           so that what is not uncertain reaches a stated precision
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from nlp.families import EVERY, FAMILIES, family
+from nlp.logistic import Floats, Ints, logs, softmax
+from streams.records import Score
+
+Array = NDArray[np.floating[Any]]
+Doubted = Literal["sentiment", "urgency"]
+DOUBTED: Final[tuple[Doubted, ...]] = get_args(Doubted)
+"""The tasks in which a score can be uncertain."""
+
+_INDEX: Final = {name: at for at, name in enumerate(FAMILIES)}
+
+
+class Correction(BaseModel):
+    """Temperature and bias of one task and family; `texts` held-out ones of the family were there to fit it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    temperature: float = Field(gt=0)
+    bias: tuple[float, ...] = ()
+    texts: int = Field(default=0, ge=0)
+
+
+class Threshold(BaseModel):
+    """Below which best probability a task is uncertain.
+
+    `stated` is the precision (share of right answers) that the rest should reach, `precision` what it reached on
+    held-out texts that had no part in the choice (None: nothing was left to measure), `coverage` the share that is not
+    uncertain there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    least: float = Field(ge=0, le=1)
+    stated: float = Field(gt=0, le=1)
+    precision: float | None = Field(ge=0, le=1)
+    coverage: float = Field(ge=0, le=1)
+    texts: int = Field(ge=0)
+
+
+Corrections = Mapping[str, Correction]
+"""Family, or EVERY for those that have none of their own, to its correction."""
+Thresholds = Mapping[str, Threshold]
+"""The same for thresholds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The adapter of one task: `weights` (classes, size) are U, `bias` (classes) is b."""
+
+    weights: Floats
+    bias: Floats
+
+
+def adapted(probabilities: Array, vectors: Array | None, shift: Shift | None) -> Floats:
+    """Return the logits z, shape (count, classes); `vectors` (count, size) need not be of unit length."""
+    logits = logs(probabilities)
+    if shift is None:
+        return logits
+    if vectors is None:
+        raise ValueError("an adapter needs the embedding, which the model does not give")
+    return logits + unit(vectors) @ shift.weights.T + shift.bias
+
+
+def unit(vectors: Array) -> Floats:
+    """Return each row as float64 of length 1; a row without a direction becomes nan, which is refused later."""
+    rows = vectors.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return found
+
+
+def corrected(logits: Floats, families: Ints, corrections: Corrections) -> Floats:
+    """Return the calibrated probabilities of `logits` (count, classes); `families` (count) index FAMILIES."""
+    return _scaled(logits, families, *_per_family(corrections))
+
+
+def family_indices(texts: Sequence[str]) -> Ints:
+    """Return for each text the index of its family in FAMILIES, shape (count)."""
+    return np.fromiter((_INDEX[family(text)] for text in texts), dtype=np.int64, count=len(texts))
+
+
+def _per_family(corrections: Corrections) -> tuple[Floats, Floats | None]:
+    """Return 1 / temperature per family (families, 1) and the biases (families, classes), None where all are zero."""
+    found = [corrections.get(name) or corrections.get(EVERY) or Correction(temperature=1) for name in FAMILIES]
+    size = max(len(entry.bias) for entry in found)
+    slopes = np.array([[1 / entry.temperature] for entry in found])
+    biases = np.array([entry.bias or (0.0,) * size for entry in found])
+    return slopes, biases if size else None
+
+
+def _scaled(logits: Floats, families: Ints, slopes: Floats, biases: Floats | None) -> Floats:
+    scaled = logits * slopes[families]
+    return softmax(scaled if biases is None else scaled + biases[families])
+
+
+class Calibrator:
+    """The part of a model that follows its graph, ready for batches. Immutable; costs about 10 us a text."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Sequence[str]],
+        corrections: Mapping[str, Corrections],
+        thresholds: Mapping[str, Thresholds],
+        shifts: Mapping[str, Shift] | None = None,
+    ) -> None:
+        """Take what the manifest says of each of `tasks`; a task that a mapping leaves out is not touched by it."""
+        self._shifts = dict(shifts or {})
+        self._corrections = {task: _per_family(corrections[task]) for task in tasks if corrections.get(task)}
+        self._least = {
+            task: np.array([limit.least if (limit := found.get(name) or found.get(EVERY)) else 0 for name in FAMILIES])
+            for task in DOUBTED
+            if (found := thresholds.get(task))
+        }
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do: the graph's own probabilities are the answer."""
+        return not (self._shifts or self._corrections or self._least)
+
+    def probabilities(self, task: str, values: Floats, vectors: Array | None, families: Ints) -> Floats:
+        """Return the calibrated form of the distributions `values` (count, classes) that the graph gave."""
+        if task not in self._shifts and task not in self._corrections:
+            return values
+        logits = adapted(values, vectors, self._shifts.get(task))
+        found = self._corrections.get(task)
+        return _scaled(logits, families, *found) if found else softmax(logits)
+
+    def uncertain(self, found: Mapping[str, Floats], families: Ints) -> list[tuple[Doubted, ...]]:
+        """Return for each row the tasks whose best probability in `found` is under the threshold of its family."""
+        marks: dict[Doubted, list[bool]] = {
+            task: (found[task].max(axis=1) < self._least[task][families]).tolist()
+            for task in DOUBTED
+            if task in self._least
+        }
+        return [tuple(task for task, rows in marks.items() if rows[at]) for at in range(len(families))]
+
+
+def without_doubt(score: Score, task: str) -> Score:
+    """Return the score without the mark on `task`: its answer came from elsewhere, the threshold says nothing of it."""
+    return score.model_copy(update={"uncertain": tuple(name for name in score.uncertain if name != task)})

@@ -1,0 +1,144 @@
+"""The language family of a text, from the text alone: what the calibration and the thresholds go by.
+
+Owns the six families and how a text is told to be of one. Does not own language identification: a source's own word
+on the language is elsewhere (`Mention.lang`), may be missing or wrong, and is not read here.
+
+The script with most letters decides (Hebrew, then Arabic script, win a tie against the others). Arabic script is split
+by letters and words that only Persian or only Arabic writes; Latin script is English or not by function words and
+diacritics. Without any such sign Arabic script counts as Arabic and plain ASCII as English.
+
+Measured on the texts of the model card's sets (64,000 tweets, reviews and mentions, 12 languages in 6 families; no text
+was used to choose the words): see `tests/nlp/test_families.py` for the part that is locked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, Literal, get_args
+
+Family = Literal["hebrew", "persian", "arabic", "english", "latin", "other"]
+FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
+EVERY: Final = "all"
+"""The name that stands for all families together in tables of figures."""
+
+_WINDOW: Final = 2000
+"""Characters in which words are looked for; letters are counted in the whole text."""
+_FOREIGN: Final = re.compile(r"https?(?:://\S+)?|www\.\S+|@\w+")
+"""Links and handles, as they were written or as `nlp.tokens.clean` leaves them: they say nothing of the language."""
+_FORMS: Final = re.compile("[\ufb1d-\ufdfb\ufe70-\ufefc]")
+_WORDS: Final = re.compile(r"\w+")
+
+
+def _all_but(*kept: range) -> bytes:
+    """Return what `bytes.translate` has to delete for only `kept` to stay."""
+    return bytes(sorted(set(range(256)).difference(*kept)))
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# In UTF-8 the first byte of a character tells its script, and no later byte of a character has such a value.
+_NOT_ASCII_LETTERS: Final = _all_but(range(0x41, 0x5B), range(0x61, 0x7B))
+_NOT_HEBREW: Final = _all_but(range(0xD7, 0xD8))
+_NOT_ARABIC: Final = _all_but(range(0xD8, 0xDC))
+_NOT_ACCENTED: Final = _all_but(range(0xC3, 0xC9))
+_NOT_OTHER: Final = _all_but(range(0xCD, 0xD6), range(0xDD, 0xE2), range(0xE3, 0xEE))
+
+_PERSIAN_LETTERS: Final = "پچژگک"
+_ARABIC_SIGNS: Final = ("ة", "أ", "إ", "ى", "ؤ", " ال", " وال", " بال")
+_NEIGHBOURS: Final = "ٹڈڑںھہےڕڵۆێەټځڅډړږښڼېې"
+"""Letters of Urdu, Kurdish and Pashto: Arabic script, neither Arabic nor Persian."""
+_NEIGHBOUR_SHARE: Final = 30
+"""One such letter in so many characters makes a text another language's; one Urdu name in a text does not."""
+_PERSIAN_WORDS: Final = _words(
+    """
+    که از به با را این است می نمی برای تا هر اگر چه شما آن های بود کرد کنم کنید دارد دارم ندارد داره نداره هست نیست
+    خیلی خوب باید شده کرده رو یه اون چرا کجا ممنون مرسی لطفا بی هیچ همه فقط ولی دیگه دیگر اینو توی واسه دست روز سال
+    میشه نمیشه دوستان واقعا بسیار عالی عالیه خوبه خوبیه بهتر کار حرف بهترین چی منم بهش هاش نظر بدون هام خودم شدم
+    کردم کردن داشت بشه باشه بده میده رفت اومد گرفتم خریدم
+    """
+)
+_ARABIC_WORDS: Final = _words(
+    """
+    في على الى عن هذا هذه ذلك التي الذي لا لم لن كان كانت هو هي انا انت نحن مش مو ليش شو وين كيف متى لماذا جدا شكرا
+    عند عندي عندكم قد لقد ثم ولا وما فيه اللي هاي ده كده ايه ايش عشان علشان لكن غير يوم صار منذ
+    """
+)
+_ENGLISH_WORDS: Final = _words(
+    """
+    the and is you of it my this that with are have not be but your just what i m don t can we they he she his her
+    their our from at by has had been would could should does did if or get got out now when why how who there here
+    about after before again still need any anyone please thanks thank these those were more than then them him its
+    for to never ever every today tomorrow good great love like know really very want going new time people think
+    off isn doesn didn won ve ll up tonight day last first
+    """
+)
+_LATIN_WORDS: Final = _words(
+    """
+    le la les des et est pas que je un une pour du dans ce qui sur avec plus mais tout vous nous il elle ne se sa
+    ses c j l qu el los las de y en por con para es lo mi te tu su al del como muy pero si ya hay esta este todo
+    gracias sin cuando e não um uma em os ao da na nao com mas foi meu minha você vc eu ele ela isso muito mto tem
+    ter vai pra pro q acho hoje tá ta che di per è sono non della gli ma anche questo questa ti ci ho hai ha nel dei
+    der die und das ist nicht ich ein eine zu mit auf im den dem von für fuer wie auch ihr sie hat bei noch nur aber
+    wird bin sind aus sieht mal jetzt mehr gar nix heute schon wenn dann mein meine vom zum keine het een van dat
+    niet ik voor bir ve bu yang dan ini itu untuk w nie się jest och att är det som på har jag og er til af ikke ca
+    nu pe cu quel quand dove come porque donde où warum wann wieso kein mir mich dir uns bitte danke era quiero
+    tengo bien sta puoi ni
+    """
+)
+_ENGLISH_SPELLING: Final = re.compile("th|^sh|[^c]sh|ee|oo|wh|(?:ing|ed|ly|gh|ght|y|ck|ll|ss|ould|ew|ow)$")
+"""What decides where no known word stands."""
+
+
+def _letters(data: bytes, others: bytes) -> int:
+    return len(data.translate(None, others))
+
+
+def _latin(text: str, diacritics: int) -> Family:
+    words = _WORDS.findall(text[:_WINDOW].lower())
+    english = sum(map(_ENGLISH_WORDS.__contains__, words))
+    others = sum(map(_LATIN_WORDS.__contains__, words)) + diacritics
+    if english == others == 0:
+        return "english" if any(map(_ENGLISH_SPELLING.search, words)) else "latin"
+    return "latin" if others > english else "english"
+
+
+def _arabic(text: str) -> Family:
+    text = text[:_WINDOW]
+    if sum(map(text.count, _NEIGHBOURS)) * _NEIGHBOUR_SHARE > len(text):
+        return "other"
+    persian = sum(map(text.count, _PERSIAN_LETTERS)) + text.count("\u200c")
+    arabic = sum(map(f" {text}".count, _ARABIC_SIGNS))
+    # Many Persians write the Arabic forms of yeh and kaf, few Arabs the Persian ones: words are looked up in either.
+    words = text.split()
+    arabic += 2 * sum(map(_ARABIC_WORDS.__contains__, words))
+    folded = text.replace("ي", "ی").replace("ك", "ک").split() if "ي" in text or "ك" in text else words
+    persian += 2 * sum(map(_PERSIAN_WORDS.__contains__, folded)) + text.count("ی")
+    return "persian" if persian > arabic else "arabic"
+
+
+def family(text: str) -> Family:
+    """Return the family of `text`, cleaned by `nlp.tokens.clean` or not; "other" where it has no letter.
+
+    Takes 2 to 10 microseconds for a mention of the usual length and never fails.
+    """
+    if "@" in text or "http" in text or "www." in text:
+        text = _FOREIGN.sub(" ", text)
+    if text.isascii():
+        return _latin(text, 0) if _letters(text.encode(), _NOT_ASCII_LETTERS) else "other"
+    if _FORMS.search(text):
+        text = unicodedata.normalize("NFKC", text)
+    data = text.encode("utf-8", "replace")
+    hebrew, arabic = _letters(data, _NOT_HEBREW), _letters(data, _NOT_ARABIC)
+    accented, other = _letters(data, _NOT_ACCENTED), _letters(data, _NOT_OTHER)
+    latin = _letters(data, _NOT_ASCII_LETTERS) + accented
+    most = max(hebrew, arabic, latin, other)
+    if most == 0:
+        return "other"
+    if most == hebrew:
+        return "hebrew"
+    if most == arabic:
+        return _arabic(text)
+    return _latin(text, accented) if most == latin else "other"
