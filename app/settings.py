@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     access_token: SecretStr = Field(
         default=SecretStr(""), description="bearer token of viewers; needed when host is not a loopback address"
     )
-    origins: Words = Field(default=(), description="further origins that may open the live WebSocket, comma-separated")
+    origins: Words = Field(
+        default=(), description="further origins whose pages may open the live WebSocket or write, comma-separated"
+    )
     kafka: str = Field(default="", description="bootstrap servers host:port,...; empty: the embedded log")
     kafka_idempotence: bool = Field(default=True, description="idempotent producer; off for brokers without it")
     kafka_partitions: int = Field(default=6, ge=1, le=1000, description="partitions of topics that are created")

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -85,6 +86,13 @@ metadata = MetaData(naming_convention=NAMING)
 _Serial: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite gives rising numbers only to INTEGER PRIMARY KEY, which is 64 bits wide there."""
 
+
+def _waiting(name: str, *columns: str) -> Index:
+    """Return an index over the mentions in the review queue alone."""
+    where = text("waiting > 0")
+    return Index(f"ix_mentions_waiting_{name}", *columns, sqlite_where=where, postgresql_where=where)
+
+
 mentions = Table(
     "mentions",
     metadata,
@@ -123,6 +131,8 @@ mentions = Table(
     Column("model_id", SafeText, nullable=False),
     Column("model_revision", SafeText, nullable=False),
     Column("embedding", LargeBinary),
+    Column("uncertain", SmallInteger, nullable=False, server_default=text("0")),
+    Column("waiting", SmallInteger, nullable=False, server_default=text("0")),
     Index("uq_mentions_identity", "realm", "key", unique=True),
     Index("ix_mentions_key", "key"),
     Index("ix_mentions_author_key", "author_key"),
@@ -135,9 +145,15 @@ mentions = Table(
         sqlite_where=text("deleted_at IS NOT NULL"),
         postgresql_where=text("deleted_at IS NOT NULL"),
     ),
+    _waiting("urgent", "realm", "urgency_rank", "published_at", "id"),
+    _waiting("newest", "realm", "published_at", "id"),
+    _waiting("lang", "realm", "lang", "urgency_rank", "published_at", "id", "waiting"),
 )
 """One row an identity and realm: the highest revision that was published. `deleted_at` set: the content is erased, the
-row stays so that a late edit corrects the rollups and a replayed create changes nothing."""
+row stays so that a late edit corrects the rollups and a replayed create changes nothing.
+
+`uncertain` has a bit for each task that the model doubts (`app.store.rows.DOUBTS`), `waiting` for those of them that no
+person has settled: the review queue, and the only rows that its indexes hold."""
 
 mention_queries = Table(
     "mention_queries",
@@ -147,6 +163,26 @@ mention_queries = Table(
     Column("published_at", UtcDateTime, nullable=False),
     Index("ix_mention_queries_published", "query_id", "published_at", "mention_id"),
 )
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("mention_id", BigInteger, ForeignKey("mentions.id", ondelete="CASCADE"), primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("person", SafeText, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("label", Text),
+    Column("note", SafeText),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("answer", SafeText, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("model_id", SafeText, nullable=False),
+    Column("model_revision", SafeText, nullable=False),
+)
+"""What people said of mentions: the last word of each person a task; `label` NULL: the person can't tell.
+
+It is good for `revision` alone. `answer` and `probability` are what the model had said. Holds no text of the mention,
+goes with it, and its notes go with the words that they were about (`app.store.verdicts`)."""
 
 withdrawals = Table(
     "withdrawals",

@@ -20,6 +20,7 @@ from app.settings import Settings
 
 ROLES: Final = ("public", "viewer", "signed")
 _HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
 
 
 class Access:
@@ -42,13 +43,27 @@ class Access:
                 headers={"WWW-Authenticate": 'Basic realm="War Room", charset="UTF-8"'},
             )
 
+    def viewer_writes(self, request: Request) -> None:
+        """Dependency of routes that change something: as `viewer`, and 403 for what another site's page sends.
+
+        Browsers send our Basic password along with such requests too; they say where from in Origin and Sec-Fetch-Site.
+        """
+        self.viewer(request)
+        unnamed = "origin" not in request.headers and request.headers.get("sec-fetch-site") in _ELSEWHERE
+        if unnamed or self._foreign(request):
+            raise HTTPException(status.HTTP_403_FORBIDDEN, "a page of another site may not do this")
+
     def viewer_socket(self, socket: WebSocket) -> None:
-        """Dependency of sockets: as `viewer`, and a browser's Origin must be ours or listed in WARROOM_ORIGINS."""
-        origin = socket.headers.get("origin")
-        if origin is not None and origin not in self._origins and _split(origin).netloc != socket.headers.get("host"):
+        """Dependency of sockets: as `viewer`; a browser's Origin must be ours or listed in WARROOM_ORIGINS."""
+        if self._foreign(socket):
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, "origin not allowed")
         if (not self._token and _host(socket) not in _HERE) or not self._known(socket):
             raise WebSocketException(status.WS_1008_POLICY_VIOLATION, "an access token is needed")
+
+    def _foreign(self, connection: HTTPConnection) -> bool:
+        origin = connection.headers.get("origin")
+        own = connection.headers.get("host")
+        return origin is not None and origin not in self._origins and _split(origin).netloc != own
 
     def _known(self, connection: HTTPConnection) -> bool:
         if not self._token:

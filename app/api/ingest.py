@@ -32,7 +32,7 @@ def ingest_routes(find: Callable[[str], WebhookSource | None], known: Callable[[
             )
         if source is None:
             raise HTTPException(status.HTTP_404_NOT_FOUND, f"no webhook source {source_id!r} runs here")
-        body = await _bounded_body(request)
+        body = await bounded_body(request, MAX_BODY, "send fewer mentions at a time")
         answer = await source.accept(request.headers, body)
         headers = {"retry-after": str(answer.retry_after)} if answer.retry_after else None
         return JSONResponse({"detail": answer.detail}, answer.status, headers)
@@ -40,12 +40,11 @@ def ingest_routes(find: Callable[[str], WebhookSource | None], known: Callable[[
     return router
 
 
-async def _bounded_body(request: Request) -> bytes:
+async def bounded_body(request: Request, most: int, remedy: str) -> bytes:
+    """Return the body of at most `most` bytes; 413 with the remedy for a longer one, without reading it all."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            raise HTTPException(
-                status.HTTP_413_CONTENT_TOO_LARGE, f"body: more than {MAX_BODY} bytes; send fewer mentions at a time"
-            )
+        if len(body) > most:
+            raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, f"body: more than {most} bytes; {remedy}")
     return bytes(body)

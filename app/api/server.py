@@ -21,7 +21,9 @@ from app.api.access import Access
 from app.api.headers import SafeHeaders
 from app.api.history import history_routes
 from app.api.ingest import ingest_routes
+from app.api.labels import label_routes
 from app.api.operations import operation_routes
+from app.api.review import review_routes
 from app.api.walls import STATIC, wall_routes
 from app.live.hub import Hub
 from app.process import Process
@@ -33,13 +35,15 @@ class PortTaken(OSError):
 
 
 def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSource | None]) -> FastAPI:
-    """Return the application: operations and webhooks always, walls and history where there is a hub."""
+    """Return the application: operations and webhooks always, walls, history and review where there is a hub."""
     access = Access(process.settings)
     api = FastAPI(title="War Room", docs_url=None, redoc_url=None, openapi_url=None)
     api.include_router(operation_routes(process.health, access, api.openapi))
     api.include_router(ingest_routes(find, lambda source_id: _is_webhook(process, source_id)))
     if hub is not None:
         api.include_router(history_routes(process.store, access))
+        api.include_router(review_routes(process.store, access))
+        api.include_router(label_routes(process.store, access))
         api.include_router(wall_routes(hub, access, process.settings.max_clients))
         assets = STATIC / "assets"
         if assets.is_dir():

@@ -19,25 +19,31 @@ from app.store import (
     engine,
     ingest,
     keeping,
+    labels,
     ledger,
     offsets,
     outbox,
     retention,
+    review,
     rollups,
     search,
+    verdicts,
     withdrawals,
 )
 from app.store import wall as walls
 from app.store.alerts import AlertFilter
 from app.store.database import TRANSIENT, Database, StoreUnavailable, make_engine
 from app.store.keeping import Kept
+from app.store.labels import LabelFilter, LabelledText, Ruling
 from app.store.ledger import SourceState
 from app.store.offsets import Reader
 from app.store.outbox import Notification
 from app.store.retention import Horizons
+from app.store.review import Queued, QueueFigures, QueueFilter, QueuePage
 from app.store.rollups import Rollup, Span
-from app.store.rows import Normalise, digest, scored_of
+from app.store.rows import Doubt, Normalise, digest, scored_of
 from app.store.search import MentionFilter, Page
+from app.store.verdicts import SKIP, OtherRevision, UnknownMention, Verdict
 from app.store.wall import Known, WallState
 from streams.records import (
     ALERTS,
@@ -255,6 +261,46 @@ class Store:
         async with self._database.write() as connection:
             return await ledger.retire(connection, in_force, realms)
 
+    # -- review
+
+    async def queue(self, wanted: QueueFilter, limit: int = 50, after: str | None = None) -> QueuePage:
+        """Return a page of the review queue, at most 500 mentions. ValueError for a foreign cursor."""
+        async with self._database.read() as connection:
+            return await review.queue(connection, wanted, limit, after)
+
+    async def queue_figures(self, realm: str = LIVE) -> QueueFigures:
+        """Return how many mentions wait and are labelled, and what was said on this UTC day."""
+        async with self._database.read() as connection:
+            return await review.figures(connection, realm, self._clock())
+
+    async def label(self, verdict: Verdict) -> tuple[Doubt, ...]:
+        """Keep what a person says of a mention and return the tasks that still wait; the same again changes nothing.
+
+        Raises UnknownMention, OtherRevision with the current one, or ValueError naming task and labels.
+        """
+        async with self._database.write() as connection:
+            return await verdicts.give(connection, self._database.flavour, verdict, self._clock())
+
+    async def rulings(self, wanted: LabelFilter) -> AsyncIterator[LabelledText]:
+        """Yield the mentions that people labelled as they now stand, with each person's labels, in the order stored.
+
+        Reads slice by slice, as `mentions_between` does: what is deleted meanwhile does not come.
+        """
+        last = 0
+        while True:
+            async with self._database.read() as connection:
+                texts, last = await labels.labelled_after(connection, wanted, last)
+            for one in texts:
+                yield one
+            if not texts:
+                return
+
+    async def labelled_texts(self, wanted: LabelFilter = LabelFilter()) -> AsyncIterator[LabelledText]:  # noqa: B008  frozen
+        """Yield the labelled mentions whose people agree on a task: `labels` is then not empty."""
+        async for one in self.rulings(wanted):
+            if one.labels:
+                yield one
+
     # -- configuration and retention
 
     async def save_configuration(self, text: str, sha256: str, at: datetime) -> int:
@@ -286,18 +332,29 @@ class Store:
 
 
 __all__ = [
+    "SKIP",
     "TRANSIENT",
     "AlertFilter",
     "Horizons",
     "Kept",
     "Known",
+    "LabelFilter",
+    "LabelledText",
     "MentionFilter",
     "Notification",
+    "OtherRevision",
     "Page",
+    "QueueFigures",
+    "QueueFilter",
+    "QueuePage",
+    "Queued",
     "Rollup",
+    "Ruling",
     "SourceState",
     "Span",
     "Store",
     "StoreUnavailable",
+    "UnknownMention",
+    "Verdict",
     "WallState",
 ]

@@ -1,7 +1,7 @@
 """Published mentions into rows: the higher revision wins, in whatever order and however often they come.
 
-Owns `mentions` and `mention_queries`. Does not own tombstones (`app.store.withdrawals`) nor counting, which it reports
-to `rollups.Changes`.
+Owns `mentions` and `mention_queries`. Does not own tombstones (`app.store.withdrawals`), what an edit does to people's
+labels (`app.store.verdicts`), nor counting, which it reports to `rollups.Changes`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store import verdicts
 from app.store.batches import slices
 from app.store.database import Flavour, StoreUnavailable
 from app.store.rollups import Changes
@@ -105,6 +106,7 @@ async def _insert(connection: AsyncConnection, flavour: Flavour, rows: Sequence[
 async def _revise(connection: AsyncConnection, flavour: Flavour, rows: Sequence[Values]) -> None:
     if not rows:
         return
+    carried = await verdicts.carry(connection, rows)
     names = [name for name in rows[0] if name not in {"id", "realm", "key"}]
     statement = (
         update(mentions)
@@ -114,6 +116,7 @@ async def _revise(connection: AsyncConnection, flavour: Flavour, rows: Sequence[
     await connection.execute(
         statement, [{"row": row["id"], **{f"new_{name}": row[name] for name in names}} for row in rows]
     )
+    await verdicts.settle(connection, carried)
     for part in slices([row["id"] for row in rows]):
         await connection.execute(delete(mention_queries).where(mention_queries.c.mention_id.in_(part)))
     await _link(connection, flavour, [(row["id"], row) for row in rows])

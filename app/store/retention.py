@@ -25,8 +25,9 @@ SLICE: Final = 2000
 class Horizons:
     """Before which moment what is forgotten; None keeps all of it.
 
-    `mentions` by time of receipt, in `realm` or in all; `alerts` resolved ones by their last change, with their events
-    and attempts; `accepted` what ingest remembers of identities; `tombstones` never less than 30 days old.
+    `mentions` by time of receipt, in `realm` or in all, with what people said of them; `alerts` resolved ones by their
+    last change, with their events and attempts; `accepted` what ingest remembers of identities; `tombstones` never less
+    than 30 days old.
     """
 
     mentions: datetime | None = None

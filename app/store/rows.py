@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Row
 
@@ -22,11 +22,14 @@ Values = dict[str, Any]
 """Column name -> value of one row."""
 
 Normalise = Callable[[str], str]
+Doubt = Literal["sentiment", "urgency"]
 
 SENTIMENTS: Final = ("negative", "neutral", "positive")
 URGENCIES: Final = ("low", "normal", "high", "critical")
 """In rising order: the index is `urgency_rank`."""
 URGENT: Final = URGENCIES.index("high")
+DOUBTS: Final[Mapping[Doubt, int]] = {"sentiment": 1, "urgency": 2}
+"""The bit of each task that a model may be uncertain of, in the columns `uncertain` and `waiting`."""
 _LARGEST: Final = 2**63 - 1
 _REACH: Final = ("followers", "likes", "shares", "replies")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,9 +44,9 @@ ERASED: Final[Values] = dict.fromkeys(
         *("author_key", "author_id", "author_name", "author_handle", "text", "text_normal", "lang", "url"),
         *("thread_id", "reply_to", *_REACH, "place", "intent", "probabilities", "embedding"),
     )
-)
-"""What a deletion leaves of a mention: all of this is NULL. Identity, times, source, queries and the two labels that
-the rollups count stay."""
+) | {"uncertain": 0, "waiting": 0}
+"""What a deletion leaves of a mention: all of this is NULL, and nobody is asked about it. Identity, times, source,
+queries and the two labels that the rollups count stay."""
 
 
 class UnfitRecord(ValueError):
@@ -73,6 +76,16 @@ def minute_of(moment: datetime) -> int:
 def moment_of(minute: int) -> datetime:
     """Return when a minute since 1970 UTC begins."""
     return _EPOCH + minute * _MINUTE
+
+
+def bits_of(tasks: Iterable[Doubt]) -> int:
+    """Return the tasks as the columns `uncertain` and `waiting` hold them."""
+    return sum(DOUBTS[task] for task in set(tasks))
+
+
+def tasks_of(bits: int) -> tuple[Doubt, ...]:
+    """Return the tasks whose bits are set."""
+    return tuple(task for task, bit in DOUBTS.items() if bits & bit)
 
 
 def values_of(scored: ScoredMention, normalise: Normalise) -> Values:
@@ -123,6 +136,8 @@ def _score_values(score: Score) -> Values:
         "model_id": score.model_id,
         "model_revision": score.model_revision,
         "embedding": _embedding_bytes(score.embedding),
+        "uncertain": bits_of(score.uncertain),
+        "waiting": bits_of(score.uncertain),
     }
 
 
@@ -142,7 +157,11 @@ def scored_of(row: Row[Any]) -> ScoredMention:
     }
     embedding = None if row.embedding is None else base64.b64encode(row.embedding).decode()
     score = Score.model_construct(
-        **opinions, model_id=row.model_id, model_revision=row.model_revision, embedding=embedding
+        **opinions,
+        model_id=row.model_id,
+        model_revision=row.model_revision,
+        embedding=embedding,
+        uncertain=tasks_of(row.uncertain),
     )
     author = row.author_id and Author.model_construct(id=row.author_id, name=row.author_name, handle=row.author_handle)
     mention = Mention.model_construct(

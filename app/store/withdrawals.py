@@ -1,4 +1,4 @@
-"""Erasure: tombstones, and taking away what they forbid from mentions, alert events and the outbox.
+"""Erasure: tombstones, and taking away what they forbid from mentions, labels, alert events and the outbox.
 
 Owns invariant 8 (deleted upstream means unreadable here, and a replayed create never brings it back). A deletion in the
 live realm holds in every realm; one in a rehearsal or a replay holds there alone. What is published later, with a
@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import quotes
+from app.store import quotes, verdicts
 from app.store.batches import slices
 from app.store.database import Flavour
 from app.store.rows import ERASED, Values, author_digest, digest
@@ -105,6 +105,7 @@ async def erase(connection: AsyncConnection, stones: Mapping[Place, Tombstone]) 
             if stone is not None:
                 hit[row.id] = {**values, "stone": stone}
     await _blank(connection, list(hit.values()))
+    await verdicts.forget(connection, list(hit))
     return list(hit.values())
 
 
