@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from nlp.scorer import Unscorable
-from nlp.training.corpora import TASKS
+from nlp.training.corpora import EVENT, TASKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nlp.tokens import TextEncoder
     from nlp.training.corpora import Corpus, Example
@@ -28,20 +28,22 @@ _WINDOW: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One tokenised example."""
+    """One tokenised example; `row` is its place in a table of soft targets, where there is one."""
 
     ids: list[int]
     labels: dict[str, int]
+    row: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded ids and mask (count, tokens), and per task the labels (count); all from the corpus of that name."""
+    """Padded ids and mask (count, tokens), per task the labels (count), rows (count); all from the corpus `name`."""
 
     name: str
     ids: Tensor
     mask: Tensor
     labels: dict[str, Tensor]
+    rows: Tensor
 
 
 def tokenise(encoder: TextEncoder, examples: list[Example]) -> list[Item]:
@@ -70,7 +72,7 @@ def padded(items: list[Item]) -> tuple[Tensor, Tensor]:
 def batch_of(items: list[Item], name: str) -> Batch:
     """Return the items of one corpus as one batch."""
     labels = {task: torch.tensor([item.labels[task] for item in items]) for task in items[0].labels}
-    return Batch(name, *padded(items), labels)
+    return Batch(name, *padded(items), labels, torch.tensor([item.row for item in items]))
 
 
 def endless(items: list[Item], size: int, chance: random.Random) -> Iterator[list[Item]]:
@@ -83,20 +85,42 @@ def endless(items: list[Item], size: int, chance: random.Random) -> Iterator[lis
             yield from chance.sample(groups, len(groups))
 
 
+def event_rounds(items: list[Item], size: int, chance: random.Random) -> Iterator[list[Item]]:
+    """Yield groups of about `size` items for ever in which every event has all its texts; each item once per round."""
+    events: dict[int, list[Item]] = {}
+    for item in items:
+        events.setdefault(item.labels[EVENT], []).append(item)
+    while True:
+        group: list[Item] = []
+        for event in chance.sample(list(events), len(events)):
+            group += events[event]
+            if len(group) >= size:
+                yield group
+                group = []
+
+
 def mixed(corpora: list[Corpus], encoder: TextEncoder, size: int, seed: int) -> Iterator[Batch]:
     """Yield batches for ever, each of one corpus, drawn by the corpora's shares."""
-    chance = random.Random(seed)
     used = [corpus for corpus in corpora if corpus.train]
-    streams = [endless(tokenise(encoder, corpus.train), size, chance) for corpus in used]
+    yield from drawn({c.name: (c.share, tokenise(encoder, c.train)) for c in used}, size, seed)
+
+
+def drawn(shares: Mapping[str, tuple[float, list[Item]]], size: int, seed: int) -> Iterator[Batch]:
+    """Yield batches for ever from (share, items) by name, each batch of one name, drawn by the shares."""
+    chance = random.Random(seed)
+    streams = {
+        name: (event_rounds if EVENT in items[0].labels else endless)(items, size, chance)
+        for name, (_, items) in shares.items()
+    }
     while True:
-        (at,) = chance.choices(range(len(used)), [corpus.share for corpus in used])
-        yield batch_of(next(streams[at]), used[at].name)
+        (name,) = chance.choices(list(shares), [share for share, _ in shares.values()])
+        yield batch_of(next(streams[name]), name)
 
 
 def class_weights(corpus: Corpus, power: float) -> dict[str, Tensor]:
     """Return per task a loss weight per class: inverse frequency to `power`, mean 1 over the examples, at most 5."""
     found = {}
-    for task in corpus.tasks:
+    for task in TASKS.keys() & set(corpus.tasks):
         labels = torch.tensor([example.labels[task] for example in corpus.train], dtype=torch.long)
         counts = torch.bincount(labels, minlength=len(TASKS[task])).float()
         weights = counts.clamp(min=1).pow(-power)

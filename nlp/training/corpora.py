@@ -4,8 +4,9 @@ Owns reading and splitting. Does not own batching or the loop (`batches`, `train
 
 Public sets are read from a folder laid out as `docs/model-card.md` lists them; they are not part of this repository.
 Our own mentions are in `nlp/training/data/mentions*.<lang>.jsonl`: one JSON object a line with `text`, `lang`,
-`sentiment`, `urgency`, `intent`, `scenario`. `opinions.<lang>.jsonl` are short verdicts, composed of a subject and a
-phrase of praise or blame; they teach plain words that few tweets have. Both are split by scenario (for verdicts: by
+`sentiment`, `urgency`, `intent`, `scenario`. `events*.jsonl` are the same, each event told in several languages under
+one scenario. `opinions.<lang>.jsonl` are short verdicts, composed of a subject and a phrase of praise or blame; they
+teach plain words that few tweets have. Both are split by scenario (for verdicts: by
 phrase), so that no near-copy crosses the split. Label orders differ between public sets: labels are mapped by name.
 """
 
@@ -22,6 +23,7 @@ from typing import Final
 from nlp.scorer import LABELS, SENTIMENT
 
 OWN: Final = Path(__file__).parent / "data"
+_KINDS: Final = {"mentions": "own", "events": "events", "opinions": "plain"}
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
 _NEAR_COPY: Final = 0.6
 """Share of common words from which two Persian reviews count as one."""
@@ -42,6 +44,10 @@ TASKS: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 """All heads of the network. The last four are auxiliary: they teach the encoder and are dropped from the export."""
+
+
+EVENT: Final = "event"
+"""Pseudo-task: a number for each event that is told several times; its texts are drawn towards each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +161,14 @@ def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
     """Return our own texts, labelled for all tasks, one corpus per kind and language; whole scenarios are held out."""
     corpora: dict[str, Corpus] = {}
     for path in sorted(paths):
-        kind = "own" if path.name.startswith("mentions") else "plain"
+        kind = _KINDS[path.name.split(".")[0].rstrip("0123456789")]
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             labels = {task: known.index(row[task]) for task, known in LABELS.items()}
-            corpus = corpora.setdefault(f"{kind}-{row['lang']}", Corpus(f"{kind}-{row['lang']}", 0.1))
+            name = kind if kind == "events" else f"{kind}-{row['lang']}"
+            if kind == "events":
+                labels[EVENT] = zlib.crc32(row["scenario"].encode())
+            corpus = corpora.setdefault(name, Corpus(name, 0.1))
             side = corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train
             side.append(Example(row["text"], labels, row["lang"]))
     return [corpora[name] for name in sorted(corpora)]

@@ -22,17 +22,21 @@ from typing import Any, Final
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from nlp.network import PREFIX, Network, from_base, load_checkpoint, save_checkpoint
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, class_weights, mixed
-from nlp.training.corpora import TASKS, Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.corpora import EVENT, TASKS, Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.real_texts import real_corpora
 
 _SAVE_EVERY: Final = 180.0
 _SMOOTHING: Final = 0.05
 _OWN_SHARE: Final = 0.5
 """Share of the batches of stage `all` that come from our own mentions; they carry three labels each."""
+_MEANING: Final = 0.3
+"""Weight of drawing the texts of one event together, beside their labels."""
+_SHARPNESS: Final = 0.05
 _WARM_UP: Final = 100
 _REPORT_EVERY: Final = 50
 
@@ -59,7 +63,7 @@ def corpora_of(plan: Plan) -> list[Corpus]:
     public = sentiment_corpora(plan.data) + auxiliary_corpora(plan.data)
     if plan.stage == "sentiment":
         return public
-    own = own_corpora(own_files())
+    own = own_corpora(own_files()) + real_corpora(plan.data)
     for corpus in public:
         corpus.share *= 1 - _OWN_SHARE
     for corpus in own:
@@ -76,7 +80,7 @@ class Trainer:
         self.plan = plan
         self.network = load_checkpoint(plan.start) if plan.start else from_base(plan.base, TASKS)
         self.network.freeze_words()
-        self.optimiser = _optimiser(self.network, plan.rate)
+        self.optimiser = optimiser_of(self.network, plan.rate)
         self.steps, self.elapsed = 0, 0.0
         self._losses: dict[str, list[float]] = defaultdict(list)
         self._resume_file = plan.out / "resume.pt"
@@ -122,16 +126,16 @@ class Trainer:
 
     def _step(self, batch: Batch, weights: dict[str, Tensor]) -> None:
         done = min(1.0, self.elapsed / (self.plan.minutes * 60))
-        floor = self.plan.last_rate / self.plan.rate
-        scale = min(1.0, (self.steps + 1) / _WARM_UP) * (1.0 - (1.0 - floor) * done)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["full_rate"] * scale
+        set_rates(self.optimiser, self.steps, done, self.plan.last_rate / self.plan.rate)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pooled = self.network.pooled(batch.ids, batch.mask)
         loss = torch.zeros(())
         for task, labels in batch.labels.items():
-            logits = self.network.heads[task](pooled)
-            part = cross_entropy(logits, labels, weight=weights[task], label_smoothing=_SMOOTHING)
+            if task == EVENT:
+                part = _MEANING * meaning_loss(pooled, labels)
+            else:
+                logits = self.network.heads[task](pooled)
+                part = cross_entropy(logits, labels, weight=weights[task], label_smoothing=_SMOOTHING)
             self._losses[task].append(part.item())
             loss = loss + part
         loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
@@ -149,7 +153,26 @@ class Trainer:
         self._losses.clear()
 
 
-def _optimiser(network: Network, rate: float) -> torch.optim.AdamW:
+def meaning_loss(pooled: Tensor, events: Tensor) -> Tensor:
+    """Return how far the texts of one event are from being each other's nearest (supervised contrastive loss).
+
+    `pooled` (count, hidden), `events` (count) of event numbers; other events of the batch are what they are told from.
+    """
+    unit = normalize(pooled, dim=-1)
+    alone = torch.eye(len(events), dtype=torch.bool)
+    near = (unit @ unit.T / _SHARPNESS).masked_fill(alone, -1e4).log_softmax(-1)
+    same = (events[:, None] == events[None, :]) & ~alone
+    return -(near * same).sum() / same.sum().clamp(min=1)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, steps: int, done: float, floor: float) -> None:
+    """Warm up, then fall in a line to the share `floor` of the full rates; `done` is the spent share of the budget."""
+    scale = min(1.0, (steps + 1) / _WARM_UP) * (1.0 - (1.0 - floor) * done)
+    for group in optimiser.param_groups:
+        group["lr"] = group["full_rate"] * scale
+
+
+def optimiser_of(network: Network, rate: float) -> torch.optim.AdamW:
     """Return AdamW with a ten times higher rate for the fresh heads and no decay of vectors."""
     encoder = [p for p in network.encoder.parameters() if p.requires_grad]
     groups = [

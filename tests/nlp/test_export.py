@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,13 @@ from nlp.tokens import TextEncoder  # noqa: E402 - as above
 from nlp.torch_gpu import TorchScorer  # noqa: E402 - as above
 from nlp.training import export  # noqa: E402 - as above
 from nlp.training.base_weights import Blocks  # noqa: E402 - as above
-from nlp.training.batches import class_weights, mixed  # noqa: E402 - as above
+from nlp.training.batches import Item, class_weights, event_rounds, mixed, tokenise  # noqa: E402 - as above
 from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as above
-from nlp.training.corpora import TASKS, Corpus, Example  # noqa: E402 - as above
+from nlp.training.corpora import EVENT, TASKS, Corpus, Example  # noqa: E402 - as above
+from nlp.training.distil import soft_targets, student_of  # noqa: E402 - as above
 from nlp.training.probe import fit_heads  # noqa: E402 - as above
 from nlp.training.smooth import Decomposed, smooth  # noqa: E402 - as above
+from nlp.training.train import meaning_loss  # noqa: E402 - as above
 from nlp.training.vocabulary import SPECIALS, readable, tokenizer_content  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -182,3 +186,41 @@ def test_the_vocabulary_keeps_our_scripts(piece: str) -> None:
 @pytest.mark.parametrize("piece", ["漢", "привет", "नमस्ते", "한", "aб"])
 def test_the_vocabulary_drops_other_scripts(piece: str) -> None:
     assert not readable(piece)
+
+
+def test_an_event_stays_together_in_a_batch() -> None:
+    items = [Item([0, 2], {EVENT: event}) for event in range(9) for _ in range(4)]
+    rounds = event_rounds(items, 12, random.Random(1))
+    for group in (next(rounds) for _ in range(20)):
+        assert set(Counter(item.labels[EVENT] for item in group).values()) == {4}
+        assert len(group) == 12
+
+
+def test_texts_of_one_event_are_drawn_together() -> None:
+    events = torch.tensor([1, 1, 2, 2])
+    apart = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [0.1, 1.0]])
+    together = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    assert meaning_loss(together, events) < 0.1
+    assert meaning_loss(apart, events) > 1.0
+
+
+def test_a_student_starts_near_its_teacher(checkpoint: Path) -> None:
+    teacher = load_checkpoint(checkpoint)
+    whole = student_of(teacher, layers=2, inner=128).eval()
+    ids, mask = torch.tensor([[0, 4, 5, 6, 2]]), torch.ones(1, 5, dtype=torch.long)
+    with torch.inference_mode():
+        assert torch.allclose(whole.pooled(ids, mask), teacher.pooled(ids, mask), atol=1e-5)
+    thin = student_of(teacher, layers=2, inner=64)
+    assert sum(p.numel() for p in thin.parameters()) < sum(p.numel() for p in whole.parameters())
+
+
+def test_soft_targets_are_the_exported_teachers_answers(checkpoint: Path, shipped_tiny: Path) -> None:
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    texts = ["good day", "bad zoo so bad", "a"]
+    items = tokenise(encoder, [Example(text, {}, "en") for text in texts])
+    found = soft_targets(shipped_tiny, items)
+    scores = OnnxScorer(shipped_tiny, threads=1).score(texts)
+    for row, score in enumerate(scores):
+        for task, labels in LABELS.items():
+            wanted = [getattr(score, task).probabilities[label] for label in labels]
+            assert found[task][row].tolist() == pytest.approx(wanted, abs=0.05)

@@ -1,0 +1,233 @@
+"""The `fast` size: a few thin layers that learn to answer as the exported `small` does, on every text we have.
+
+Owns the pruned student, the teacher's soft targets and their loss. Does not own data, batches or the export.
+
+    python -m nlp.training.distil CHECKPOINT nlp/weights/small OUT --data FOLDER --minutes 30
+
+CHECKPOINT is the float network behind the exported teacher. The student keeps its word embedding, evenly spaced layers
+and in each the strongest inner neurons (norm of their weights in times out), so it starts near the teacher. Targets are
+the teacher's probabilities for all tasks and its embedding, also for texts whose own label is of another task; they are
+computed once and kept in `OUT/targets.npz`. The run can be interrupted: the same command goes on from `OUT/resume.pt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from transformers import BertConfig
+
+from nlp.grouping import groups
+from nlp.network import PREFIX, Network, load_checkpoint, save_checkpoint
+from nlp.scorer import LABELS
+from nlp.tokens import TextEncoder
+from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
+from nlp.training.corpora import Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.real_texts import real_corpora
+from nlp.training.train import optimiser_of, set_rates
+
+_OUTPUTS: Final = (*LABELS, "embedding")
+_TEACH_TOKENS: Final = 2048
+_TRUTH: Final = 0.3
+"""Weight of the people's label beside the teacher's opinion of the same text."""
+_MEANING: Final = 2.0
+_OWN_SHARE: Final = 0.45
+_SAVE_EVERY: Final = 180.0
+_REPORT_EVERY: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is: files, shape of the student, budget and rate."""
+
+    checkpoint: Path
+    teacher: Path
+    out: Path
+    data: Path
+    layers: int
+    inner: int
+    minutes: float
+    rate: float
+    size: int
+    max_tokens: int
+    seed: int
+
+
+def student_of(teacher: Network, layers: int, inner: int) -> Network:
+    """Return a network of `layers` evenly spaced layers of the teacher, each with its `inner` strongest neurons."""
+    config = BertConfig(**teacher.encoder.config.to_dict())
+    depth = config.num_hidden_layers
+    config.num_hidden_layers, config.intermediate_size = layers, inner
+    student = Network(config, {task: teacher.labels[task] for task in LABELS})
+    student.encoder.embeddings.load_state_dict(teacher.encoder.embeddings.state_dict())
+    for task in LABELS:
+        student.heads[task].load_state_dict(teacher.heads[task].state_dict())
+    picked = [round(at * (depth - 1) / (layers - 1)) for at in range(layers)]
+    for mine, at in zip(student.encoder.encoder.layer, picked, strict=True):
+        theirs = teacher.encoder.encoder.layer[at]
+        mine.attention.load_state_dict(theirs.attention.state_dict())
+        mine.output.LayerNorm.load_state_dict(theirs.output.LayerNorm.state_dict())
+        _prune(theirs.intermediate.dense, theirs.output.dense, mine.intermediate.dense, mine.output.dense)
+    return student
+
+
+def _prune(wide_in: nn.Linear, wide_out: nn.Linear, thin_in: nn.Linear, thin_out: nn.Linear) -> None:
+    strength = wide_in.weight.norm(dim=1) * wide_out.weight.norm(dim=0)
+    kept = strength.topk(thin_in.out_features).indices.sort().values
+    with torch.no_grad():
+        thin_in.weight.copy_(wide_in.weight[kept])
+        thin_in.bias.copy_(wide_in.bias[kept])
+        thin_out.weight.copy_(wide_out.weight[:, kept])
+        thin_out.bias.copy_(wide_out.bias)
+
+
+def soft_targets(teacher: Path, items: list[Item]) -> dict[str, Tensor]:
+    """Return per output the exported teacher's answers for all items: probabilities and unit vectors."""
+    session = onnxruntime.InferenceSession(str(teacher / "model.onnx"), providers=["CPUExecutionProvider"])
+    found: dict[str, Any] = {}
+    for group in groups([len(item.ids) for item in items], _TEACH_TOKENS):
+        ids, mask = padded([items[at] for at in group])
+        answers = session.run(list(_OUTPUTS), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        for name, rows in zip(_OUTPUTS, answers, strict=True):
+            found.setdefault(name, np.empty((len(items), rows.shape[1]), np.float32))[group] = rows
+    return {name: torch.from_numpy(rows) for name, rows in found.items()}
+
+
+def corpora_of(data: Path) -> list[Corpus]:
+    """Return every corpus; our own mentions have `_OWN_SHARE` of the batches."""
+    public, own = sentiment_corpora(data) + auxiliary_corpora(data), own_corpora(own_files()) + real_corpora(data)
+    for part, share in ((public, 1 - _OWN_SHARE), (own, _OWN_SHARE)):
+        weights = [corpus.share if part is public else len(corpus.train) ** 0.7 for corpus in part]
+        for corpus, weight in zip(part, weights, strict=True):
+            corpus.share = share * weight / sum(weights)
+    return public + own
+
+
+class Distiller:
+    """One run: holds the student, the targets, the optimiser and how far it got."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Build the student, tokenise all texts, and have or load the teacher's answers."""
+        torch.manual_seed(plan.seed)
+        self.plan = plan
+        self.network = student_of(load_checkpoint(plan.checkpoint), plan.layers, plan.inner)
+        self.network.freeze_words()
+        self.optimiser = optimiser_of(self.network, plan.rate)
+        self.steps, self.elapsed, self._losses = 0, 0.0, [0.0, 0.0, 0.0]
+        corpora = [corpus for corpus in corpora_of(plan.data) if corpus.train]
+        self.weights = {c.name: class_weights(c, 0.5) for c in corpora}
+        self.shares = self._numbered(corpora)
+        self.targets = self._targets([item for _, items in self.shares.values() for item in items])
+        self._resume_file = plan.out / "resume.pt"
+        if self._resume_file.exists():
+            state = torch.load(self._resume_file, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.steps, self.elapsed = state["steps"], state["elapsed"]
+
+    def _numbered(self, corpora: list[Corpus]) -> dict[str, tuple[float, list[Item]]]:
+        encoder = TextEncoder(
+            Tokenizer.from_file(str(self.plan.checkpoint / "tokenizer.json")), PREFIX, self.plan.max_tokens
+        )
+        shares: dict[str, tuple[float, list[Item]]] = {}
+        count = 0
+        for corpus in corpora:
+            items = tokenise(encoder, corpus.train)
+            numbered = [Item(item.ids, item.labels, row) for row, item in enumerate(items, start=count)]
+            shares[corpus.name] = (corpus.share, numbered)
+            count += len(items)
+        return shares
+
+    def _targets(self, items: list[Item]) -> dict[str, Tensor]:
+        path = self.plan.out / "targets.npz"
+        if not path.exists():
+            self.plan.out.mkdir(parents=True, exist_ok=True)
+            began = time.monotonic()
+            made = soft_targets(self.plan.teacher, items)
+            print(f"{len(items)} texts taught in {time.monotonic() - began:.0f} s", flush=True)
+            np.savez(path, **{name: rows.numpy() for name, rows in made.items()})
+        return {name: torch.from_numpy(rows) for name, rows in np.load(path).items()}
+
+    def run(self) -> None:
+        """Train until the budget is spent, then write the checkpoint folder."""
+        self.network.train()
+        saved = self.elapsed
+        for batch in drawn(self.shares, self.plan.size, self.plan.seed + self.steps):
+            began = time.monotonic()
+            self._step(batch)
+            self.elapsed += time.monotonic() - began
+            if self.elapsed - saved > _SAVE_EVERY:
+                saved = self.elapsed
+                self._save()
+            if self.elapsed >= self.plan.minutes * 60:
+                break
+        save_checkpoint(self.network, self.plan.checkpoint, self.plan.out)
+        self.network.encoder.config.save_pretrained(self.plan.out)
+
+    def _save(self) -> None:
+        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+        partial = self._resume_file.with_suffix(".part")
+        torch.save(state | {"steps": self.steps, "elapsed": self.elapsed}, partial)
+        partial.replace(self._resume_file)
+
+    def _step(self, batch: Batch) -> None:
+        done = min(1.0, self.elapsed / (self.plan.minutes * 60))
+        set_rates(self.optimiser, self.steps, done, 0.0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            pooled = self.network.pooled(batch.ids, batch.mask)
+        parts = self.losses(batch, pooled)
+        loss = parts[0] + _TRUTH * parts[1] + _MEANING * parts[2]
+        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.steps += 1
+        self._losses = [seen + float(part.detach()) for seen, part in zip(self._losses, parts, strict=True)]
+        if self.steps % _REPORT_EVERY == 0:
+            opinion, truth, meaning = (seen / _REPORT_EVERY for seen in self._losses)
+            figures = f"opinion {opinion:.4f} truth {truth:.3f} meaning {meaning:.4f}"
+            print(f"step {self.steps} minute {self.elapsed / 60:.1f} loss: {figures}", flush=True)
+            self._losses = [0.0, 0.0, 0.0]
+
+    def losses(self, batch: Batch, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the divergence from the teacher's opinions, the loss on people's labels, and 1 - cosine of vectors."""
+        opinion, truth = torch.zeros(()), torch.zeros(())
+        for task in LABELS:
+            logits = self.network.heads[task](pooled)
+            wanted = self.targets[task][batch.rows]
+            entropy = -(wanted * wanted.clamp(min=1e-9).log()).sum(-1).mean()
+            opinion = opinion + cross_entropy(logits, wanted) - entropy
+            if task in batch.labels:
+                truth = truth + cross_entropy(logits, batch.labels[task], weight=self.weights[batch.name][task])
+        meaning = 1 - (normalize(pooled, dim=-1) * self.targets["embedding"][batch.rows]).sum(-1).mean()
+        return opinion, truth, meaning
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("teacher", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--inner", type=int, default=768)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--max-tokens", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=30)
+    Distiller(Plan(**vars(parser.parse_args()))).run()
+
+
+if __name__ == "__main__":
+    main()
