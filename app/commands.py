@@ -1,7 +1,8 @@
 """The command line: `warroom ...`. The only place that reads the environment, prints, sets signals and exits.
 
-Owns arguments, messages and exit codes (0 fine, 1 failed, 2 wrong use or configuration). Does not own what a command
-does: each calls one function of another module, imported when it is needed so that `warroom check` starts at once.
+Owns arguments, messages and exit codes (0 fine, 1 failed, 2 wrong use or configuration); the commands about the model
+stand in `app.model_commands`. Does not own what a command does: each calls one function of another module, imported
+when it is needed so that `warroom check` starts at once.
 """
 
 from __future__ import annotations
@@ -9,57 +10,18 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from app.model_commands import model, score
 from app.roles import ROLES, Role
-
-if TYPE_CHECKING:
-    from app.configuration import Configuration
-    from app.settings import Settings
+from app.terminal import fail, read_file, read_settings, warn_of_secrets
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="warroom")
 def main() -> None:
     """War Room: hear what people say of you on every channel, while they say it."""
-
-
-def fail(message: str, code: int = 2) -> NoReturn:
-    """Print why on standard error and exit."""
-    click.echo(message, err=True)
-    sys.exit(code)
-
-
-def read_settings() -> Settings:
-    """Return the process settings, or exit with what is wrong."""
-    from app.settings import SettingsError, load_settings  # noqa: PLC0415  commands start fast
-
-    try:
-        return load_settings()
-    except SettingsError as error:
-        fail(f"settings: {error}")
-
-
-def read_file(path: Path) -> Configuration:
-    """Return the configuration in `path`, or exit with every fault."""
-    from app.configuration import read_configuration  # noqa: PLC0415  commands start fast
-    from app.yaml_lines import ConfigurationError  # noqa: PLC0415  commands start fast
-
-    try:
-        return read_configuration(path)
-    except ConfigurationError as error:
-        count = len(error.faults)
-        fail(f"{error}\n{count} fault{'s' * (count > 1)} in {path}; nothing was changed")
-
-
-def warn_of_secrets(configuration: Configuration) -> None:
-    """Say on standard error which secrets this process could not resolve: the running ones may have them."""
-    from app.configuration import missing_secrets  # noqa: PLC0415  commands start fast
-
-    for missing in missing_secrets(configuration):
-        click.echo(f"warning: {missing}", err=True)
 
 
 @main.command()
@@ -159,23 +121,8 @@ def replay(
     sys.exit(run_replay(settings, configuration, recording, port))
 
 
-@main.command()
-@click.option("--model", type=click.Path(path_type=Path), default=None, help="folder of the model")
-def score(model: Path | None) -> None:
-    """Score JSON Lines: reads objects with `text` on standard input, writes each with its scores, in order."""
-    from app.scoring import score_stream  # noqa: PLC0415  commands start fast
-    from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
-    from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
-    from nlp.scorer import ModelFilesDamaged  # noqa: PLC0415  commands start fast
-
-    settings = read_settings()
-    try:
-        code = score_stream(settings, model, sys.stdin.buffer, sys.stdout.buffer)
-    except BrokenPipeError:
-        code = 1
-    except (ModelFilesDamaged, BackendMissing, LabelsRefused, OSError) as error:
-        fail(f"score: {error}", 1)
-    sys.exit(code)
+main.add_command(score)
+main.add_command(model)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Which scorer a process uses, from its settings, and `warroom score`.
+"""Which scorer a process uses, from its settings, and what `warroom score` and `warroom model eval` run on it.
 
-Owns the reading of the settings: which folder is what, and torch where CUDA is. Does not own backends (`nlp.choice`).
+Owns the reading of the settings: which folder is what, and torch where CUDA is. Does not own backends (`nlp.choice`),
+nor the command line (`app.model_commands`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +16,11 @@ from app.settings import Settings
 from nlp import manifest
 from nlp.batch_command import score_lines
 from nlp.choice import Backend, open_scorer
+from nlp.evaluate import judge_each
+from nlp.evaluation_report import Evaluation, evaluations
+from nlp.labelled import Reading, read_labelled, survey_of
 from nlp.onnx_cpu import SHIPPED
+from nlp.rows import Form, read_rows
 from nlp.scorer import Scorer
 
 CHECKPOINT = "heads.json"
@@ -30,7 +36,7 @@ def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[],
     path = folder or settings.model or SHIPPED
     sentiment = settings.sentiment_model
     if not path.is_dir():
-        raise FileNotFoundError(f"no folder {path}: name a model's folder (WARROOM_MODEL, or `score --model`)")
+        raise FileNotFoundError(f"no folder {path}: name a model's folder (WARROOM_MODEL, or --model)")
     if path != SHIPPED and not (path / manifest.NAME).exists() and not (path / CHECKPOINT).exists():
         path, sentiment = SHIPPED, path
     backend = _backend(settings, path)
@@ -53,10 +59,57 @@ def _cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def score_stream(settings: Settings, folder: Path | None, source: BinaryIO, sink: BinaryIO) -> int:
-    """Score JSON Lines from `source` to `sink`; return the exit code (1 if any line had an error)."""
+def score_stream(
+    settings: Settings,
+    folder: Path | None,
+    source: BinaryIO,
+    sink: BinaryIO,
+    *,
+    form: Form | None = None,
+    column: str = "text",
+) -> int:
+    """Score rows from `source` to `sink` as JSON Lines; return the exit code (1 if any row had an error)."""
     scorer = scorer_maker(settings, folder)()
     try:
-        return score_lines(source, sink, scorer)
+        return score_lines(source, sink, scorer, form=form, column=column)
     finally:
         scorer.close()
+
+
+class NothingScored(RuntimeError):
+    """No labelled text got a score: there is nothing to tell of the model."""
+
+
+def evaluate_models(
+    settings: Settings,
+    folders: Sequence[Path | None],
+    opened: Callable[[], BinaryIO],
+    reading: Reading,
+    *,
+    form: Form | None = None,
+    precision: float,
+) -> list[Evaluation]:
+    """Return an evaluation for each folder (None: the model of the settings), all on the same texts.
+
+    `opened` opens the file; it is read twice, so that a bad label is told before anything is scored. Raise BadLabels,
+    NoHeader, NothingScored, OSError, or what opening a scorer raises.
+    """
+    with ExitStack() as stack:
+        survey_of(read_rows(stack.enter_context(opened()), form, reading.text), reading)
+        scorers: list[Scorer] = []
+        for folder in folders:
+            scorers.append(scorer_maker(settings, folder)())
+            stack.callback(scorers[-1].close)
+        rows = read_rows(stack.enter_context(opened()), form, reading.text)
+        judged = judge_each(scorers, read_labelled(rows, reading), reading.task)
+    if len(judged[0].truth) == 0:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in judged[0].reasons.items())
+        raise NothingScored(f"none of {judged[0].unscored} labelled texts got a score ({reasons})")
+    return evaluations(_names(scorers, folders), judged, reading.task, precision)
+
+
+def _names(scorers: Sequence[Scorer], folders: Sequence[Path | None]) -> list[str]:
+    """Return each model's id and revision, with the folder where two would be called alike."""
+    names = [f"{scorer.model_id}@{scorer.model_revision}" for scorer in scorers]
+    alike = len(set(names)) < len(names)
+    return [f"{name} in {folder}" if alike and folder else name for name, folder in zip(names, folders, strict=True)]

@@ -1,127 +1,185 @@
-"""`warroom model eval FILE --task ...`: how good the model is on labelled texts, per class and per language.
+"""`warroom model eval FILE --task ...`: how good a model is on labelled texts, per class and per language.
 
-Owns reading labelled lines and the table. Does not own the figures (`quality`) or the command line (the app's).
+Owns setting answers beside the truth, and which figures are told of whom. Does not own the figures (`quality`), their
+intervals (`bootstrap`), reading labels (`labelled`), the tables (`evaluation_report`) or the command line (the app's).
 
-FILE is JSON Lines with `text`, the task's label under the task's name or under `label`, and optionally `lang`.
+Several models are judged on the very same texts: those that each of them scored.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from nlp import quality
-from nlp.grouping import score_each
-from nlp.scorer import LABELS, Scorer
+from nlp.bootstrap import Figure, with_intervals
+from nlp.grouping import Answer, score_each
+from nlp.labelled import Labelled
+from nlp.quality import Bools, Floats, Ints
+from nlp.scorer import LABELS, SENTIMENT, URGENCY, Scorer, ScorerError
 from streams.records import Score
 
-UNKNOWN_LANGUAGE: Final = "unknown"
-_EVERYTHING: Final = "all"
-_PRECISION: Final = 0.9
-
-
-class BadLabelledLine(ValueError):
-    """A line of the file cannot be used; the message names the line, the fault and the labels that would do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One labelled text."""
-
-    text: str
-    label: str
-    lang: str
+PRECISION: Final = 0.9
+CRITICAL: Final = "critical"
+CRITICAL_PRECISION: Final = 0.7
+EVERYTHING: Final = "all"
+DOUBTED: Final = (SENTIMENT, URGENCY)
+"""The tasks in which a model may mark its answer as uncertain."""
+_CHUNK: Final = 4096
+_LOSSES: Final = ("calibration_error",)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Truth and probabilities of the texts that got a score; `unscored` counts the others."""
+    """Truth and probabilities of the texts that got a score.
+
+    `unscored` counts the others, `reasons` says why by count, `failed` counts those among them at which a model failed.
+    `uncertain` (count) marks the answers in doubt; None where the task has no doubt.
+    """
 
     labels: tuple[str, ...]
-    truth: quality.Ints
-    probabilities: quality.Floats
+    truth: Ints
+    probabilities: Floats
     langs: tuple[str, ...]
     unscored: int
+    uncertain: Bools | None = None
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    failed: int = 0
 
 
-def read_labelled(lines: Iterable[str], task: str) -> Iterator[Labelled]:
-    """Yield the labelled texts of `lines`; raise BadLabelledLine for the first that is not one."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text, label = row["text"], row[task] if task in row else row["label"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadLabelledLine(f"line {number}: {error!r}; wanted an object with `text` and `{task}`") from error
-        if label not in LABELS[task] or not isinstance(text, str):
-            raise BadLabelledLine(f"line {number}: {label!r} is not one of {', '.join(LABELS[task])}")
-        yield Labelled(text, label, str(row.get("lang") or UNKNOWN_LANGUAGE))
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The figures of one language, or of all.
+
+    `threshold` is where `coverage` is reached, `critical_threshold` where `critical_recall` is; both are read off these
+    very texts, so they flatter a little. `absent` are classes without a true text: the macro figures leave them out.
+    """
+
+    name: str
+    count: int
+    figures: Mapping[str, Figure]
+    threshold: float
+    critical_threshold: float | None
+    absent: tuple[str, ...]
 
 
-def judge(scorer: Scorer, examples: list[Labelled], task: str) -> Judged:
+def judge(scorer: Scorer, examples: Iterable[Labelled], task: str) -> Judged:
     """Score the examples and set the answers beside the truth."""
-    labels = LABELS[task]
-    answers = score_each(scorer, [example.text for example in examples])
-    pairs = [(example, answer) for example, answer in zip(examples, answers, strict=True) if isinstance(answer, Score)]
-    rows = [[getattr(answer, task).probabilities[label] for label in labels] for _, answer in pairs]
-    return Judged(
-        labels,
-        np.array([labels.index(example.label) for example, _ in pairs], dtype=np.int64),
-        np.array(rows, dtype=np.float64).reshape(-1, len(labels)),
-        tuple(example.lang for example, _ in pairs),
-        len(examples) - len(pairs),
+    return judge_each([scorer], examples, task)[0]
+
+
+def judge_each(scorers: Sequence[Scorer], examples: Iterable[Labelled], task: str) -> list[Judged]:
+    """Judge every scorer on the examples that all of them scored; memory holds the figures and one chunk of texts."""
+    labels, source = LABELS[task], iter(examples)
+    truth: list[int] = []
+    langs: list[str] = []
+    rows: list[list[Floats]] = [[] for _ in scorers]
+    doubts: list[list[bool]] = [[] for _ in scorers]
+    reasons: Counter[str] = Counter()
+    failed = 0
+    while chunk := list(islice(source, _CHUNK)):
+        answers = [score_each(scorer, [example.text for example in chunk]) for scorer in scorers]
+        for example, given in zip(chunk, zip(*answers, strict=True), strict=True):
+            if faults := [answer for answer in given if not isinstance(answer, Score)]:
+                reasons[str(faults[0])] += 1
+                failed += any(isinstance(fault, ScorerError) for fault in faults)
+                continue
+            truth.append(labels.index(example.label))
+            langs.append(example.lang)
+            for at, answer in enumerate(given):
+                rows[at].append(_row(answer, task, labels))
+                doubts[at].append(isinstance(answer, Score) and task in answer.uncertain)
+    return [
+        Judged(
+            labels,
+            np.array(truth, dtype=np.int64),
+            np.array(rows[at], dtype=np.float64).reshape(-1, len(labels)),
+            tuple(langs),
+            reasons.total(),
+            np.array(doubts[at], dtype=np.bool_) if task in DOUBTED else None,
+            dict(reasons),
+            failed,
+        )
+        for at in range(len(scorers))
+    ]
+
+
+def _row(answer: Answer, task: str, labels: Sequence[str]) -> Floats:
+    opinion = getattr(answer, task)
+    return np.array([opinion.probabilities[label] for label in labels])
+
+
+def _measure(judged: Judged, picked: Ints, precision: float) -> Callable[[Ints], dict[str, float]]:
+    """Return the function from weights of the picked texts to their figures; what can be is done once, here."""
+    truth, values = judged.truth[picked], judged.probabilities[picked]
+    predicted = values.argmax(axis=1).astype(np.int64)
+    classes = len(judged.labels)
+    confidence = quality.by_confidence(truth, values)
+    critical = _critical(judged, picked)
+    doubt = None if judged.uncertain is None else judged.uncertain[picked]
+
+    def figures(weights: Ints) -> dict[str, float]:
+        table = quality.confusion(truth, predicted, classes, weights)
+        found = {
+            "macro_f1": quality.macro(quality.f1_scores(table)),
+            "macro_recall": quality.macro(quality.recalls(table)),
+            "accuracy": quality.accuracy(table),
+            "calibration_error": quality.calibration_error(truth, values, weights=weights),
+            "coverage": confidence.kept(precision, weights).share,
+        }
+        if doubt is not None:
+            sure = weights * ~doubt
+            right = float((sure * (predicted == truth)).sum())
+            found["uncertain"] = 1 - float(sure.sum() / max(1, weights.sum()))
+            found["certain_precision"] = right / float(sure.sum()) if sure.any() else np.nan
+        if critical is not None:
+            found["critical_recall"] = critical.kept(CRITICAL_PRECISION, weights).recall
+        return found
+
+    return figures
+
+
+def _critical(judged: Judged, picked: Ints) -> quality.Ranking | None:
+    """Return the ranking by the probability of `critical`; None without the class or without a true text of it."""
+    if CRITICAL not in judged.labels:
+        return None
+    at = judged.labels.index(CRITICAL)
+    truth = judged.truth[picked]
+    return quality.by_class(truth, judged.probabilities[picked], at) if (truth == at).any() else None
+
+
+def group(judged: Judged, name: str, picked: Ints, precision: float = PRECISION) -> Group:
+    """Return the figures of the picked texts, of which there is at least one."""
+    critical = _critical(judged, picked)
+    present = set(judged.truth[picked].tolist())
+    return Group(
+        name,
+        len(picked),
+        with_intervals(_measure(judged, picked, precision), len(picked), biased=_LOSSES),
+        quality.by_confidence(judged.truth[picked], judged.probabilities[picked]).kept(precision).threshold,
+        None if critical is None else critical.kept(CRITICAL_PRECISION).threshold,
+        tuple(label for at, label in enumerate(judged.labels) if at not in present),
     )
 
 
-def _macro_f1(classes: int) -> Callable[[quality.Ints, quality.Ints], float]:
-    return lambda truth, predicted: quality.macro(quality.f1_scores(quality.confusion(truth, predicted, classes)))
-
-
-def _row(name: str, judged: Judged, picked: quality.Ints) -> str:
-    truth, values = judged.truth[picked], judged.probabilities[picked]
-    predicted = values.argmax(axis=1)
-    table = quality.confusion(truth, predicted, len(judged.labels))
-    low, high = quality.interval(truth, predicted, _macro_f1(len(judged.labels)))
-    kept, _ = quality.coverage(truth, values, _PRECISION)
-    figures = [
-        f"{quality.macro(quality.f1_scores(table)):.3f} ({low:.3f} to {high:.3f})",
-        f"{quality.macro(quality.recalls(table)):.3f}",
-        f"{quality.accuracy(table):.3f}",
-        f"{quality.calibration_error(truth, values):.3f}",
-        f"{kept:.2f}",
-    ]
-    return f"| {name} | {len(truth)} | " + " | ".join(figures) + " |"
-
-
-def _class_rows(judged: Judged) -> list[str]:
-    table = quality.confusion(judged.truth, judged.probabilities.argmax(axis=1), len(judged.labels))
-    precision, recall, f1 = quality.precisions(table), quality.recalls(table), quality.f1_scores(table)
-    lines = [f"| true class | precision | recall | F1 | {' | '.join(judged.labels)} |", "|---" * (4 + len(table)) + "|"]
-    for at, label in enumerate(judged.labels):
-        counts = " | ".join(str(count) for count in table[at])
-        lines.append(f"| {label} | {precision[at]:.3f} | {recall[at]:.3f} | {f1[at]:.3f} | {counts} |")
-    return lines
-
-
-def report(judged: Judged) -> str:
-    """Return the tables in Markdown: one row for all, one per language, then per class with the confusion."""
-    if len(judged.truth) == 0:
-        return "nothing was scored\n"
+def selections(judged: Judged) -> dict[str, Ints]:
+    """Return the indices of all texts, then of each language, by name."""
     langs = np.array(judged.langs)
-    lines = [
-        f"| texts | count | macro-F1 (95 %) | macro-recall | accuracy | ECE | share kept at {_PRECISION} precision |",
-        "|---" * 7 + "|",
-        _row(_EVERYTHING, judged, np.arange(len(judged.truth))),
-        *(_row(lang, judged, np.nonzero(langs == lang)[0]) for lang in sorted(set(judged.langs))),
-        "",
-        *_class_rows(judged),
-        "",
-    ]
-    if judged.unscored:
-        lines.append(f"{judged.unscored} texts got no score and are not in these figures.\n")
-    return "\n".join(lines)
+    of_each = {lang: np.nonzero(langs == lang)[0] for lang in sorted(set(judged.langs))}
+    return {EVERYTHING: np.arange(len(judged.truth)), **of_each}
+
+
+def differences(judged: Judged, against: Judged, picked: Ints, precision: float = PRECISION) -> dict[str, Figure]:
+    """Return each figure of `judged` minus that of `against` on the same texts, with the paired interval."""
+    first, second = _measure(judged, picked, precision), _measure(against, picked, precision)
+
+    def figures(weights: Ints) -> dict[str, float]:
+        minuends, subtrahends = first(weights), second(weights)
+        return {name: value - subtrahends[name] for name, value in minuends.items()}
+
+    return with_intervals(figures, len(picked))

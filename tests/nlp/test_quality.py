@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
-import math
-
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nlp import quality
-from nlp.evaluate import BadLabelledLine, judge, read_labelled, report
-from tests.nlp.counting import LetterScorer
+from nlp.bootstrap import FEWEST, with_intervals
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 2, 1, 0, 2])
@@ -34,34 +32,78 @@ def test_coverage_keeps_as_much_as_the_precision_allows() -> None:
     values = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
     assert quality.coverage(np.array([0, 0, 1, 1]), values, 1.0) == (0.5, 0.8)
     assert quality.coverage(np.array([1, 1, 1, 1]), values, 0.9) == (0.0, 1.0)
+    assert quality.coverage(np.array([0, 0, 1, 1]), values, 0.5) == (1.0, 0.6)
 
 
-def test_the_interval_holds_the_figure() -> None:
+def test_no_threshold_parts_texts_of_one_value() -> None:
+    values = np.array([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3], [0.7, 0.3]])
+    assert quality.coverage(np.array([0, 0, 1, 1]), values, 0.9) == (0.25, 0.9)
+
+
+def test_recall_of_a_class_at_a_precision_by_hand() -> None:
+    wanted = np.array([0.9, 0.8, 0.6, 0.5, 0.2, 0.1])
+    values = np.stack([1 - wanted, wanted], axis=1)
+    truth = np.array([1, 0, 1, 1, 0, 1])
+    kept = quality.by_class(truth, values, 1).kept(0.7)
+    assert (kept.share, kept.recall, kept.threshold, kept.precision) == pytest.approx((4 / 6, 3 / 4, 0.5, 3 / 4))
+    nothing = quality.by_class(np.array([0, 0, 0, 0, 0, 1]), values, 1).kept(0.7)
+    assert (nothing.share, nothing.recall, nothing.threshold) == (0.0, 0.0, 1.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_a_weight_counts_as_so_many_copies(texts: list[tuple[int, int, int]]) -> None:
+    truth, seed, weights = (np.array(column) for column in zip(*texts, strict=True))
+    values = np.exp(np.sin(np.outer(seed + 1, np.arange(1, 5))))
+    values = values / values.sum(axis=1, keepdims=True)
+    if weights.sum() == 0:
+        return
+    copies = np.repeat(np.arange(len(truth)), weights)
+    many, few = (truth[copies], values[copies]), (truth, values)
+    first = quality.confusion(many[0], many[1].argmax(axis=1), 4)
+    assert (first == quality.confusion(few[0], few[1].argmax(axis=1), 4, weights)).all()
+    assert quality.calibration_error(*many) == pytest.approx(quality.calibration_error(*few, weights=weights))
+    for precision in (0.3, 0.5, 0.9):
+        direct = quality.by_confidence(*many).kept(precision)
+        weighted = quality.by_confidence(*few).kept(precision, weights)
+        assert (direct.share, direct.recall) == pytest.approx((weighted.share, weighted.recall))
+
+
+def test_the_interval_holds_the_figure_and_narrows_with_more_texts() -> None:
     def share(truth: quality.Ints, predicted: quality.Ints) -> float:
         return float(np.mean(truth == predicted))
 
     low, high = quality.interval(TRUTH, PREDICTED, share, rounds=200)
     assert low <= 4 / 7 <= high
+    widths = []
+    for copies in (10, 1000):
+        right = np.tile(TRUTH == PREDICTED, copies)
+
+        def figures(weights: quality.Ints, right: quality.Bools = right) -> dict[str, float]:
+            return {"right": float((weights * right).sum() / weights.sum())}
+
+        found = with_intervals(figures, len(right), rounds=200)["right"]
+        assert found.low < found.value < found.high
+        assert found.value == pytest.approx(4 / 7)
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(widths[0] / 10, rel=0.3)
 
 
-def test_the_report_has_a_row_for_each_language_and_class() -> None:
-    lines = [
-        json.dumps({"text": f"text {n}", "urgency": ["low", "high"][n % 2], "lang": ["he", "en"][n % 2]})
-        for n in range(20)
-    ]
-    judged = judge(
-        LetterScorer(), list(read_labelled([*lines, '{"text": "", "label": "low"}', ""], "urgency")), "urgency"
-    )
-    assert judged.unscored == 1
-    text = report(judged)
-    for row in ("| all | 20 |", "| en | 10 |", "| he | 10 |", "| critical |", "1 texts got no score"):
-        assert row in text
-    assert not math.isnan(quality.calibration_error(judged.truth, judged.probabilities))
+def test_the_bootstrap_covers_the_true_share_as_often_as_it_says() -> None:
+    chance = np.random.default_rng(5)
+    covered = 0
+    for seed in range(100):
+        right = chance.random(150) < 0.8
+
+        def figures(weights: quality.Ints, right: quality.Bools = right) -> dict[str, float]:
+            return {"right": float((weights * right).sum() / weights.sum())}
+
+        found = with_intervals(figures, 150, rounds=100, seed=seed)["right"]
+        covered += found.low <= 0.8 <= found.high
+    assert 88 <= covered <= 99
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"text": "a"}', '{"text": "a", "label": "urgent"}', '{"text": 1, "label": "low"}']
-)
-def test_a_bad_labelled_line_is_named(line: str) -> None:
-    with pytest.raises(BadLabelledLine, match="line 2"):
-        list(read_labelled(['{"text": "a", "label": "low"}', line], "urgency"))
+def test_too_few_texts_have_no_interval() -> None:
+    found = with_intervals(lambda weights: {"sum": float(weights.sum())}, FEWEST - 1)["sum"]
+    assert found.value == FEWEST - 1
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
