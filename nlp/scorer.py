@@ -1,7 +1,7 @@
 """The Scorer port: texts in, scores out; its tasks, its labels and its errors.
 
 Owns the contract that the ONNX and the torch backend keep. Does not own batching, queueing or caching (`nlp.batching`),
-nor which model is loaded. A scorer is used by one thread at a time; `nlp.batching` sees to that.
+nor which model is loaded. A scorer is used by one owner at a time; `nlp.batching` sees to that.
 
 Errors:
     ScorerError                 the model failed on these texts
@@ -59,7 +59,9 @@ class Prepared:
 
 
 class Scorer(Protocol):
-    """What a model backend offers. All methods block, and one thread at a time may use an instance.
+    """What a model backend offers.
+
+    All methods block. One thread at a time may use an instance, save that `run` may be called from `lanes` at once.
 
     `prepare` tokenises and never fails as a whole: a text in which nothing can be read comes back as Unscorable.
     `run` scores one padded batch (the caller bounds it) and gives one Score per entry in its order; it raises
@@ -78,6 +80,11 @@ class Scorer(Protocol):
     @property
     def max_tokens(self) -> int:
         """Longest input in tokens; longer texts keep their head and their tail."""
+
+    @property
+    def lanes(self) -> int:
+        """How many batches may run at once."""
+        return 1
 
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text ready to run, or why it cannot be scored."""

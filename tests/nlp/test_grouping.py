@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp.grouping import all_scores, groups, score_each
-from nlp.scorer import ScorerError, Unscorable
+from nlp.scorer import Prepared, ScorerError, Unscorable
 from streams.records import Score
 from tests.nlp.counting import LetterScorer
 
@@ -30,3 +33,29 @@ def test_identical_texts_run_once() -> None:
     found = score_each(scorer, ["again", "again ", "other", "again"])
     assert sum(len(batch) for batch in scorer.batches) == 2
     assert found[0] == found[1] == found[3] != found[2]
+
+
+class TwoLanes(LetterScorer):
+    """Runs two batches at once; a batch waits until another runs beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside = threading.Barrier(2)
+
+    @property
+    def lanes(self) -> int:
+        return 2
+
+    def run(self, batch: Sequence[Prepared]) -> list[Score]:
+        self.beside.wait(timeout=10)
+        return super().run(batch)
+
+
+def test_batches_run_beside_each_other_and_every_text_gets_its_own_answer() -> None:
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    texts = [(alphabet[at:] + alphabet)[:20] for at in range(16)]
+    scorer = TwoLanes()
+    beside = score_each(scorer, texts, budget=80)
+    assert beside == score_each(LetterScorer(), texts, budget=80)
+    assert len(scorer.batches) == 4
+    assert len(scorer.threads) == 2
