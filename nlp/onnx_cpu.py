@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,21 @@ SHIPPED: Final = Path(__file__).parent / "weights" / "small"
 
 Array = NDArray[np.floating[Any]]
 
+
+@dataclass(frozen=True, slots=True)
+class GraphAnswers:
+    """What the graph alone says of texts, for fitting what comes after it.
+
+    `kept` are the indices of the texts that could be read, in order; `texts` are those as they were read; the arrays
+    have a row for each: `probabilities` per task (count, classes), unit `vectors` (count, size) or None.
+    """
+
+    kept: list[int]
+    texts: list[str]
+    probabilities: dict[str, Array]
+    vectors: Array | None
+
+
 _PAD: Final = 1
 _RUN_ERRORS: Final = (
     runtime_errors.Fail,
@@ -42,12 +58,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # a batch for each core is faster than all cores for a batch
     options.inter_op_num_threads = 1
-    # Spinning threads would steal the cores that the event loop and the store of the same process need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -66,7 +80,8 @@ class OnnxScorer(Scorer):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._encoder = TextEncoder(tokenizer, described.prefix, described.max_tokens)
         self._outputs = [*LABELS] + ([described.embedding] if described.embedding else [])
-        self._session: onnxruntime.InferenceSession | None = _session(folder / "model.onnx", threads or cores())
+        self._session: onnxruntime.InferenceSession | None = _session(folder / "model.onnx")
+        self._lanes = threads or cores()
 
     @property
     def model_id(self) -> str:
@@ -82,6 +97,11 @@ class OnnxScorer(Scorer):
     def max_tokens(self) -> int:
         """Longest input in tokens."""
         return self._manifest.max_tokens
+
+    @property
+    def lanes(self) -> int:
+        """One batch for each thread."""
+        return self._lanes
 
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text ready to run, or why it cannot be scored."""
@@ -125,6 +145,25 @@ class OnnxScorer(Scorer):
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Score all texts; raise for the first that has no score."""
         return grouping.all_scores(grouping.score_each(self, texts))
+
+    def graph_answers(self, texts: Sequence[str]) -> GraphAnswers:
+        """Return what the graph gives for all texts that can be read, before adapter and calibration."""
+        prepared = self.prepare(texts)
+        kept = [at for at, entry in enumerate(prepared) if isinstance(entry, Prepared)]
+        entries = [entry for entry in prepared if isinstance(entry, Prepared)]
+        found: list[tuple[list[int], dict[str, Array], Array | None]] = [
+            (rows, *self.outputs([entries[at] for at in rows]))
+            for rows in grouping.groups([len(entry.ids) for entry in entries])
+        ]
+        back = np.argsort([at for rows, _, _ in found for at in rows])
+        probabilities = {
+            task: np.concatenate([np.empty((0, len(labels))), *(outputs[task] for _, outputs, _ in found)])[back]
+            for task, labels in self._manifest.tasks.items()
+            if task in LABELS
+        }
+        vectors = [values for _, _, values in found if values is not None]
+        stacked = np.concatenate(vectors)[back] if vectors else None
+        return GraphAnswers(kept, [entry.text for entry in entries], probabilities, stacked)
 
     def close(self) -> None:
         """Free the session."""

@@ -1,12 +1,13 @@
-"""From a checkpoint to the shipped folder: calibrate, export to ONNX, quantise, prove parity, write the manifest.
+"""From a checkpoint to the shipped folder: export to ONNX, quantise, prove parity, calibrate, write the manifest.
 
 Owns the ONNX graph and the folder's content. Does not own training or serving.
 
     python -m nlp.training.export CHECKPOINT nlp/weights/small --data FOLDER
 
 The linear layers become int8 per output channel with activations quantised as they come. The word embedding keeps the
-4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. Temperatures are
-folded into the heads: what comes out of the graph is calibrated.
+4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. One
+temperature per task is folded into the heads; what is left to calibrate per language family, and the thresholds of
+doubt, are fitted on the answers of the finished file (`recalibrate`) and stand in the manifest.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
 from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.probe import fit_heads
+from nlp.training.recalibrate import calibrated, report, written
 from nlp.training.smooth import LOUD_PRODUCT, smooth
 
 if TYPE_CHECKING:
@@ -205,7 +207,10 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
     partial = folder.with_name(folder.name + ".part")
     write_model(network, checkpoint, partial)
     _check_parity(parity(network, partial, encoder, [e.text for corpus in corpora for e in corpus.dev[:20]]))
-    made = describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")})
+    describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")})
+    fitted = calibrated(partial, corpora)
+    print(report(fitted), flush=True)
+    made = written(partial, fitted)
     _replace(folder, partial)
     total = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: revision {made.revision}, {total / 1e6:.1f} MB", flush=True)

@@ -1,0 +1,210 @@
+"""Fitting of calibration and thresholds on held-out texts, and the honest measure of both.
+
+Owns temperature and bias per language family, the choice of a threshold, and cross-fitting. Does not own their use
+(`calibration`) nor where the texts come from (`training.recalibrate`, `adapt`).
+
+A family's temperature is drawn towards that of all languages, as strongly as about a hundred texts would pull. A bias
+per class is fitted only where it lowers the loss on texts that had no part in it, in every set: the shares of classes
+differ between sets (one has no neutral texts at all), and a bias learns the share of its set. Whatever is said of how
+good a fit is comes from cross-fitting: each fold is answered by what the other folds taught.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nlp.calibration import Correction, Corrections, Threshold, corrected
+from nlp.families import EVERY, FAMILIES
+from nlp.logistic import Floats, Ints, losses, minimise, softmax
+from nlp.quality import calibration_error
+
+Bools = NDArray[np.bool_]
+
+FOLDS: Final = 5
+STATED: Final = {"sentiment": 0.80, "urgency": 0.85}
+"""The precision that the answers which are not uncertain should reach."""
+FEWEST: Final = 100
+"""Texts of a family below which it has no threshold of its own."""
+
+_PULL: Final = 30.0
+"""How strongly a family's inverse temperature is drawn to that of all (a normal prior of deviation 0.18)."""
+_BIAS_PULL: Final = 60.0
+_BIAS_GAIN: Final = 0.005
+"""By how much a bias must lower the mean loss over the sets, while raising it in none, to be worth its risk."""
+_SLOPES: Final = (0.2, 5.0)
+_LEAST_KEPT: Final = 30
+"""Texts that must be left above a threshold for the precision there to be worth anything."""
+_NEARLY: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Texts of one task: `logits` (count, classes) before calibration, `truth`, `families` (index into FAMILIES).
+
+    `sets` names where each came from: what is worth having must be worth it in each. `folds` (0..FOLDS-1) are the same
+    for equal texts.
+    """
+
+    logits: Floats
+    truth: Ints
+    families: Ints
+    sets: tuple[str, ...]
+    folds: Ints
+
+    def picked(self, rows: Bools) -> HeldOut:
+        """Return the rows where the mask is true."""
+        sets = tuple(name for name, wanted in zip(self.sets, rows, strict=True) if wanted)
+        return HeldOut(self.logits[rows], self.truth[rows], self.families[rows], sets, self.folds[rows])
+
+
+def fold_of(text: str) -> int:
+    """Return the fold of a text: the same on each machine and in each run, whatever its case."""
+    return zlib.crc32(text.casefold().encode("utf-8", "replace")) % FOLDS
+
+
+def _fitted(held: HeldOut, prior: tuple[float, Floats], pulls: tuple[float, float], *, bias: bool) -> Floats:
+    """Return (1 / temperature, *bias) with the least penalised loss; without `bias` the latter stays at its prior."""
+    middle = np.concatenate([[prior[0]], prior[1]])
+    strength = np.concatenate([[pulls[0]], np.full(len(prior[1]), pulls[1])])
+    rows = np.arange(len(held.truth))
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        found = softmax(point[0] * held.logits + point[1:])
+        loss = float(losses(found, held.truth).sum() + (strength * (point - middle) ** 2).sum() / 2)
+        found[rows, held.truth] -= 1
+        pulled = found.sum(axis=0) if bias else np.zeros(len(prior[1]))
+        gradient = np.concatenate([[(found * held.logits).sum()], pulled])
+        return loss, gradient + strength * (point - middle)
+
+    return minimise(objective, middle)
+
+
+def _correction(point: Floats, texts: int, *, bias: bool) -> Correction:
+    slope = float(np.clip(point[0], *_SLOPES))
+    shifts = tuple(round(float(value), 4) for value in point[1:] - point[1:].mean()) if bias else ()
+    return Correction(temperature=round(1 / slope, 4), bias=shifts, texts=texts)
+
+
+def fit(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> dict[str, Correction]:
+    """Return the corrections of EVERY and of each family that has texts.
+
+    `prior` is what holds already: then each family, and EVERY, is drawn towards its own old correction instead.
+    """
+    classes = held.logits.shape[1]
+    free = (1.0, np.zeros(classes))
+    old = _points(prior, classes) if prior else {}
+    start = old.get(EVERY, free)
+    pulls = (_PULL, _BIAS_PULL)
+    every = _fitted(held, start, pulls if prior else (1e-6, 1.0), bias=bias)
+    biased = bias or bool(start[1].any())
+    found = {EVERY: _correction(every, len(held.truth), bias=biased)}
+    for at, name in enumerate(FAMILIES):
+        rows = held.families == at
+        if rows.any():
+            middle = old.get(name, (float(every[0]), every[1:]))
+            point = _fitted(held.picked(rows), middle, pulls, bias=bias)
+            found[name] = _correction(point, int(rows.sum()), bias=bias or bool(middle[1].any()))
+    return {**(prior or {}), **found}
+
+
+def _points(prior: Corrections, classes: int) -> dict[str, tuple[float, Floats]]:
+    return {
+        name: (1 / entry.temperature, np.array(entry.bias or (0.0,) * classes, dtype=np.float64))
+        for name, entry in prior.items()
+    }
+
+
+def cross_fitted(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> Floats:
+    """Return the calibrated probabilities of each text by a fit on the other folds, shape (count, classes)."""
+    found = np.empty_like(held.logits)
+    for fold in range(FOLDS):
+        rows = held.folds == fold
+        if rows.any():
+            rest = held.picked(~rows)
+            corrections = fit(rest, bias=bias, prior=prior) if len(rest.truth) else (prior or {})
+            part = held.picked(rows)
+            found[rows] = corrected(part.logits, part.families, corrections)
+    return found
+
+
+def bias_pays(held: HeldOut) -> bool:
+    """Return whether a bias per class lowers the loss on unseen texts, on average and in no set raising it."""
+    plain, biased = (losses(cross_fitted(held, bias=bias), held.truth) for bias in (False, True))
+    names = np.array(held.sets)
+    gains = [float((plain - biased)[names == name].mean()) for name in sorted(set(held.sets))]
+    return min(gains) >= 0 and float(np.mean(gains)) >= _BIAS_GAIN
+
+
+def calibrate(held: HeldOut) -> tuple[dict[str, Correction], Floats]:
+    """Return the corrections fitted on all texts, and the cross-fitted probabilities that say how good they are."""
+    bias = bias_pays(held)
+    return fit(held, bias=bias), cross_fitted(held, bias=bias)
+
+
+def least_confidence(probabilities: Floats, truth: Ints, stated: float) -> float:
+    """Return the lowest threshold on the best probability above which the share of right answers reaches `stated`.
+
+    It must reach it with a standard error to spare, so that other texts reach it too. Where none does, return the
+    threshold whose share comes closest. At least _LEAST_KEPT texts stay above it, where there are as many.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    falling = confidence[order]
+    kept = np.arange(1, len(order) + 1)
+    share = np.cumsum((probabilities.argmax(axis=1) == truth)[order]) / kept
+    spare = share - stated - np.sqrt(stated * (1 - stated) / kept)
+    # Texts of equal confidence are kept or left together.
+    cuts = np.nonzero(np.append(falling[1:] < falling[:-1], True))[0]
+    cuts = cuts[kept[cuts] >= min(_LEAST_KEPT, len(order))]
+    good = cuts[spare[cuts] >= -_NEARLY]
+    at = good[-1] if len(good) else cuts[np.argmax(spare[cuts])]
+    return 0.0 if at == len(order) - 1 else float(falling[at])
+
+
+def _threshold(probabilities: Floats, held: HeldOut, stated: float) -> Threshold:
+    """Return the threshold of these texts; precision and coverage are cross-fitted."""
+    kept = np.zeros(len(held.truth), dtype=np.bool_)
+    for fold in range(FOLDS):
+        rows = held.folds == fold
+        if rows.any() and not rows.all():
+            limit = least_confidence(probabilities[~rows], held.truth[~rows], stated)
+            kept[rows] = probabilities[rows].max(axis=1) >= limit
+    right = (probabilities.argmax(axis=1) == held.truth)[kept]
+    return Threshold(
+        least=round(least_confidence(probabilities, held.truth, stated), 6),
+        stated=stated,
+        precision=round(float(right.mean()), 4) if len(right) else None,
+        coverage=round(float(kept.mean()), 4),
+        texts=len(held.truth),
+    )
+
+
+def thresholds(probabilities: Floats, held: HeldOut, stated: float) -> dict[str, Threshold]:
+    """Return the threshold of EVERY, and of each family with at least FEWEST texts.
+
+    `probabilities` are cross-fitted ones: a threshold must fit the confidence of texts that nobody has seen.
+    """
+    found: dict[str, Threshold] = {EVERY: _threshold(probabilities, held, stated)}
+    for at, name in enumerate(FAMILIES):
+        rows = held.families == at
+        if rows.sum() >= FEWEST:
+            found[name] = _threshold(probabilities[rows], held.picked(rows), stated)
+    return found
+
+
+def chance_error(probabilities: Floats, rounds: int = 100, seed: int = 0) -> float:
+    """Return the mean calibration error that these probabilities would show if they were perfect.
+
+    With few texts it is far from 0 (about 0.05 for 300): an error under it proves nothing, one near it is no fault.
+    """
+    chance = np.random.default_rng(seed)
+    steps = probabilities.cumsum(axis=1)
+    drawn = (
+        np.minimum((steps < chance.random((len(steps), 1))).sum(axis=1), steps.shape[1] - 1) for _ in range(rounds)
+    )
+    return float(np.mean([calibration_error(truth.astype(np.int64), probabilities) for truth in drawn]))

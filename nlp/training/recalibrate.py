@@ -1,0 +1,177 @@
+"""Calibration and thresholds of a model folder, fitted on held-out texts through the very graph that is shipped.
+
+Owns which texts are held out for it and the table of errors before and after. Does not own the fit
+(`nlp.calibration_fit`). Needs neither torch nor the network: what is fitted is what the int8 file answers.
+
+    python -m nlp.training.recalibrate FOLDER --data DATA [--out OTHER]
+
+Without `--out` the folder's manifest is replaced; its files are not touched. An adapted folder keeps its adapter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from nlp import manifest
+from nlp.calibration import Correction, Threshold, adapted, family_indices
+from nlp.calibration_fit import STATED, HeldOut, calibrate, chance_error, fold_of, thresholds
+from nlp.logistic import Floats, Ints, softmax
+from nlp.onnx_cpu import GraphAnswers, OnnxScorer
+from nlp.quality import calibration_error
+from nlp.scorer import LABELS
+from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
+
+MOST: Final = 800
+"""Held-out texts of one corpus, evenly picked: no set outweighs all others of its family."""
+_COMPOSED: Final = "plain-"
+"""Corpora of composed verdicts: far easier than what people write, so no measure of confidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: expected calibration error of a task and language before and after, cross-fitted.
+
+    `chance` is what a perfect model would show on as many texts.
+    """
+
+    task: str
+    lang: str
+    texts: int
+    before: float
+    after: float
+    chance: float
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.task} | {self.lang} | {self.texts} | {self.before:.3f} | {self.after:.3f} | {self.chance:.3f} |"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was fitted, for the manifest, and how good it is."""
+
+    calibration: dict[str, dict[str, Correction]]
+    thresholds: dict[str, dict[str, Threshold]]
+    table: list[Row]
+
+
+def held_out(corpora: Sequence[Corpus]) -> tuple[list[Example], list[str]]:
+    """Return the held-out examples of the corpora that people wrote, at most about MOST of each, and their corpora."""
+    examples: list[Example] = []
+    sets: list[str] = []
+    for corpus in corpora:
+        if not corpus.name.startswith(_COMPOSED):
+            picked = corpus.dev[:: max(1, len(corpus.dev) // MOST)]
+            examples += picked
+            sets += [corpus.name] * len(picked)
+    return examples, sets
+
+
+def _rows(task: str, held: HeldOut, after: Floats, langs: np.ndarray[tuple[int], np.dtype[np.str_]]) -> list[Row]:
+    before = softmax(held.logits)
+    return [
+        Row(
+            task,
+            lang,
+            int(rows.sum()),
+            calibration_error(held.truth[rows], before[rows]),
+            calibration_error(held.truth[rows], after[rows]),
+            chance_error(after[rows]),
+        )
+        for lang in sorted(set(langs.tolist()))
+        if (rows := langs == lang).any()
+    ]
+
+
+def _answers(folder: Path, texts: Sequence[str]) -> GraphAnswers:
+    scorer = OnnxScorer(folder)
+    try:
+        return scorer.graph_answers(texts)
+    finally:
+        scorer.close()
+
+
+def _truth(task: str, examples: Sequence[Example], labels: Sequence[str]) -> Ints:
+    """Return the true classes in the order of the model's own `labels`; the examples count them in ours."""
+    order = np.array([labels.index(label) for label in LABELS[task]], dtype=np.int64)
+    return order[[example.labels[task] for example in examples]]
+
+
+def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
+    """Return the calibration and thresholds that fit the model in `folder`, adapter included."""
+    examples, sets = held_out(corpora)
+    described = manifest.read(folder)
+    shifts = manifest.read_adapter(folder, described)
+    found = _answers(folder, [example.text for example in examples])
+    examples, sets = [examples[at] for at in found.kept], [sets[at] for at in found.kept]
+    families = family_indices(found.texts)
+    folds = np.array([fold_of(text) for text in found.texts], dtype=np.int64)
+    made = Calibrated({}, {}, [])
+    for task in LABELS:
+        rows = np.array([task in example.labels for example in examples], dtype=np.bool_)
+        if not rows.any():
+            continue
+        ours = [example for example, wanted in zip(examples, rows, strict=True) if wanted]
+        logits = adapted(found.probabilities[task], found.vectors, shifts.get(task))
+        its_sets = tuple(name for name, wanted in zip(sets, rows, strict=True) if wanted)
+        truth = _truth(task, ours, described.tasks[task])
+        held = HeldOut(logits[rows], truth, families[rows], its_sets, folds[rows])
+        made.calibration[task], after = calibrate(held)
+        if task in STATED:
+            made.thresholds[task] = thresholds(after, held, STATED[task])
+        made.table.extend(_rows(task, held, after, np.array([example.lang for example in ours])))
+    return made
+
+
+def written(folder: Path, made: Calibrated) -> manifest.Manifest:
+    """Put calibration, thresholds and the new revision into the manifest of `folder`; return it."""
+    described = manifest.read(folder)
+    update = {
+        "calibration": made.calibration,
+        "thresholds": made.thresholds,
+        "revision": manifest.revision(described.files, made.calibration, made.thresholds),
+    }
+    described = described.model_copy(update=update)
+    manifest.write(folder, described)
+    return described
+
+
+def report(made: Calibrated) -> str:
+    """Return the tables in Markdown: errors by language, then thresholds by family."""
+    lines = ["| task | language | texts | ECE before | ECE after | ECE of a perfect model |", "|---" * 6 + "|"]
+    lines += [str(row) for row in made.table]
+    lines += ["", "| task | family | threshold | stated | reached | coverage | texts |", "|---" * 7 + "|"]
+    for task, found in made.thresholds.items():
+        for name, limit in found.items():
+            reached = "-" if limit.precision is None else f"{limit.precision:.3f}"
+            figures = f"{limit.least:.3f} | {limit.stated:.2f} | {reached} | {limit.coverage:.2f} | {limit.texts}"
+            lines.append(f"| {task} | {name} | {figures} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--out", type=Path, help="write a copy of the folder here instead of changing it")
+    args = parser.parse_args()
+    made = calibrated(args.folder, sentiment_corpora(args.data) + own_corpora(own_files()))
+    folder = args.folder
+    if args.out is not None:
+        folder = Path(shutil.copytree(args.folder, args.out))
+    described = written(folder, made)
+    print(report(made))
+    print(f"\n{folder}: revision {described.revision}")
+
+
+if __name__ == "__main__":
+    main()
