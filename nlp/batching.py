@@ -16,13 +16,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from nlp import grouping
 from nlp.cache import AnswerCache
 from nlp.grouping import Answer
 from nlp.scorer import Closed, Overloaded, Prepared, Scorer, ScorerError
+from streams.records import Score
 
 _PREFIX_TOKENS: Final = 8
 _CHARACTERS_PER_TOKEN: Final = 3
@@ -36,7 +37,7 @@ class Limits:
     """Bounds of a BatchingScorer.
 
     `batch_tokens`: padded tokens of one batch. `queue_tokens`: estimated tokens that may wait. `deadline`: seconds that
-    a text waits for others. `cache_texts`: answers remembered.
+    a text waits for others. `cache_texts`: answers remembered (about 3 kB each).
     """
 
     batch_tokens: int = grouping.BATCH_TOKENS
@@ -47,9 +48,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counters since the start, and what is waiting now. `remembered` counts texts answered from the cache."""
+    """Counters of texts since the start, and what is waiting and remembered now.
+
+    `scored`: answered by a score. Of the readable texts `exact` had been scored before (or stood in the batch twice),
+    `near` were near copies of such, `missed` were the model's. `evicted` counts answers that the cache's bound pushed
+    out, `remembered` those that it holds. `overloaded` are texts that were not taken: their callers offer them again.
+    """
 
     scored: int = 0
+    exact: int = 0
+    near: int = 0
+    missed: int = 0
+    evicted: int = 0
     remembered: int = 0
     refused: int = 0
     failed: int = 0
@@ -202,6 +212,7 @@ class BatchingScorer:
                 busy_seconds=time.monotonic() - began,
                 queued_tokens=-sum(request.cost for request in requests),
             )
+            self._stats = replace(self._stats, remembered=len(self._cache), **asdict(self._cache.counts))
         start = 0
         for request in requests:
             request.answer(answers[start : start + len(request.texts)])
@@ -210,15 +221,11 @@ class BatchingScorer:
     def _answers(self, scorer: Scorer, texts: list[str]) -> list[Answer]:
         prepared = scorer.prepare(texts)
         readable = [entry for entry in prepared if isinstance(entry, Prepared)]
-        known = self._cache.lookup([entry.text for entry in readable])
-        fresh = grouping.run_distinct(
-            scorer, [entry for entry in readable if entry.text not in known], self._limits.batch_tokens
-        )
-        self._cache.remember(fresh)
-        found = known | fresh
-        with self._signal:
-            self._count(remembered=len(readable) - len(fresh))
-        return [found[entry.text] if isinstance(entry, Prepared) else entry for entry in prepared]
+        found = iter(self._cache.answer(readable, lambda entries: self._run(scorer, entries)))
+        return [next(found) if isinstance(entry, Prepared) else entry for entry in prepared]
+
+    def _run(self, scorer: Scorer, entries: Sequence[Prepared]) -> dict[str, Score | ScorerError]:
+        return grouping.run_distinct(scorer, entries, self._limits.batch_tokens)
 
     def _fail(self, error: BaseException) -> None:
         with self._signal:

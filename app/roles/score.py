@@ -1,7 +1,7 @@
 """Role score: [mentions] -> model -> [scored].
 
-Owns the wiring of the one consume loop to the batching scorer. Does not own either. Overload is a value: the consumer
-slows down, no mention is dropped.
+Owns the wiring of the one consume loop to the batching scorer, and the export of the scorer's counters. Does not own
+either. Overload is a value: the consumer waits and offers the same batch again, no mention is dropped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Final
 from app.process import Process
 from app.roles.loops import consume
 from app.scoring import scorer_maker
-from nlp.batching import BatchingScorer
+from nlp.batching import BatchingScorer, Stats
 from nlp.scorer import Overloaded
 from nlp.worker import TextScorer, score_records
+from streams import metrics
 from streams.metrics import LATENCY
 from streams.metrics import SCORED as SCORED_TOTAL
 from streams.pump import Received, Rejected
@@ -28,20 +29,47 @@ BATCH: Final = 96
 WAIT: Final = 1.0
 
 
+class Meter:
+    """Carries the counters of a scorer to `/metrics`, as what was added since the last look."""
+
+    def __init__(self, stats: Callable[[], Stats]) -> None:
+        self._stats = stats
+        self._before = Stats()
+
+    def look(self) -> None:
+        """Export what the scorer did since the last look, and what waits now."""
+        now, before = self._stats(), self._before
+        self._before = now
+        metrics.ANSWERS.labels("exact").inc(now.exact - before.exact)
+        metrics.ANSWERS.labels("near").inc(now.near - before.near)
+        metrics.ANSWERS.labels("model").inc((now.missed - now.failed) - (before.missed - before.failed))
+        metrics.ANSWERS.labels("failed").inc(now.failed - before.failed)
+        metrics.ANSWERS.labels("refused").inc(now.refused - before.refused)
+        metrics.FORGOTTEN.inc(now.evicted - before.evicted)
+        metrics.OVERLOADED.inc(now.overloaded - before.overloaded)
+        metrics.BUSY.inc(now.busy_seconds - before.busy_seconds)
+        metrics.REMEMBERED.set(now.remembered)
+        metrics.QUEUED.set(now.queued_tokens)
+
+
 class Scoring:
     """Pump handler of [mentions]."""
 
-    def __init__(self, stream: Stream, scorer: TextScorer, clock: Callable[[], datetime]) -> None:
+    def __init__(self, stream: Stream, scorer: TextScorer, clock: Callable[[], datetime], meter: Meter) -> None:
         self._stream = stream
         self._scorer = scorer
         self._clock = clock
+        self._meter = meter
 
     async def __call__(self, batch: Sequence[Received]) -> Sequence[Rejected]:
         """Score the batch, append it to [scored], return what could not be scored."""
         taken = [item for item in batch if isinstance(item.record, Mention | Pulse)]
         strange = [Rejected(item, "not a mention or a pulse") for item in batch if item not in taken]
         records = [item.record for item in taken if isinstance(item.record, Mention | Pulse)]
-        outcome = await score_records(self._scorer, records, self._clock)
+        try:
+            outcome = await score_records(self._scorer, records, self._clock)
+        finally:
+            self._meter.look()
         refused = {id(mention): reason for mention, reason in outcome.refused}
         passed = [item for item in taken if id(item.record) not in refused]
         items = [_item(received, record) for received, record in zip(passed, outcome.records, strict=True)]
@@ -62,6 +90,7 @@ def _item(received: Received, record: ScoredMention | Pulse) -> Item:
 async def run_score(process: Process) -> None:
     """Run the role until cancelled."""
     scorer = BatchingScorer(scorer_maker(process.settings))
+    scoring = Scoring(process.stream, scorer, process.clock, Meter(lambda: scorer.stats))
     await scorer.start()
     try:
         await consume(
@@ -70,7 +99,7 @@ async def run_score(process: Process) -> None:
             stage="score",
             topic=MENTIONS,
             group="scorer",
-            handler=Scoring(process.stream, scorer, process.clock),
+            handler=scoring,
             most=BATCH,
             wait=WAIT,
             transient=(Overloaded,),

@@ -119,18 +119,19 @@ async def test_a_cancelled_caller_does_not_disturb_the_others() -> None:
             await gone
 
 
-async def test_repeated_texts_are_remembered_and_bounded() -> None:
+async def test_repeated_texts_are_remembered_bounded_and_counted() -> None:
     scorer = LetterScorer()
     async with running(scorer, cache_texts=2) as face:
         first = await face.score(["a share https://one.example"])
         again = await face.score(["a share  https://two.example"])
         assert first == again
-        assert face.stats.remembered == 1
+        assert (face.stats.exact, face.stats.missed, face.stats.remembered, face.stats.evicted) == (1, 1, 1, 0)
         await face.score(["b"])
         await face.score(["c"])
-        await face.score(["a share http"])
-        assert face.stats.remembered == 1
-    assert sum(len(batch) for batch in scorer.batches) == 4
+        await face.score(["a share http", "", "b\u2620d"])
+        assert (face.stats.exact, face.stats.missed, face.stats.remembered, face.stats.evicted) == (1, 5, 2, 2)
+        assert (face.stats.scored, face.stats.refused, face.stats.failed) == (5, 1, 1)
+    assert sum(len(batch) for batch in scorer.batches) == 7  # the failure fails its neighbour once, and is tried alone
 
 
 async def test_errors_are_not_remembered() -> None:
