@@ -1,7 +1,13 @@
-"""`make bench`: run every benchmark and write its table, with the command that made it, into docs/benchmarks.md."""
+"""`make bench`: run every benchmark and write its table, with the command that made it, into docs/benchmarks.md.
+
+A table that was measured beside peers is not replaced by one without them: where a benchmark's `PEERS` (packages) are
+not installed, its part of the page stays as it is, and the command says so.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import platform
 import subprocess
@@ -43,19 +49,37 @@ def table(module: str) -> str:
     return done.stdout.strip()
 
 
+def absent_peers(module: str) -> list[str]:
+    """Return the packages that a benchmark compares with and that are not installed."""
+    peers: tuple[str, ...] = getattr(importlib.import_module(f"benchmarks.{module}"), "PEERS", ())
+    return [name for name in peers if importlib.util.find_spec(name) is None]
+
+
+def part(title: str, module: str, before: str) -> str:
+    """Return a renewed part of the page, or the one before where the new one would lack the peers."""
+    absent = absent_peers(module)
+    if absent and before:
+        print(f"{module}: its table stays as it was, for the peers in it need {', '.join(absent)}.")
+        print("  To measure it anew: pip install 'warroom[gpu]'")
+        return f"## {title}\n\n{before}\n"
+    print(f"{module} ...", flush=True)
+    where = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, `python -m benchmarks.{module}`"
+    return f"## {title}\n\n{stamp}\n\n{table(module)}\n"
+
+
 def main() -> None:
     """Write the page; name benchmarks to renew only their parts of it."""
     chosen = sys.argv[1:] or [module for _, module in PARTS]
+    if unknown := set(chosen) - {module for _, module in PARTS}:
+        raise SystemExit(f"no benchmark is called {', '.join(sorted(unknown))}")
     old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     parts = [HEAD]
     for title, module in PARTS:
+        before = old.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
         if module in chosen:
-            print(f"{module} ...", flush=True)
-            where = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-            stamp = f"{datetime.now(UTC):%Y-%m-%d}, {where}, `python -m benchmarks.{module}`"
-            parts.append(f"## {title}\n\n{stamp}\n\n{table(module)}\n")
+            parts.append(part(title, module, before))
         else:
-            before = old.partition(f"## {title}\n")[2].partition("\n## ")[0].strip()
             parts.append(f"## {title}\n\n{before}\n" if before else "")
     PAGE.write_text("\n".join(part for part in parts if part), encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)} written")
