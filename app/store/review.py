@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Row, and_, func, literal, or_, select, text, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.labels import SAME_REVISION
@@ -123,15 +123,19 @@ def _place(after: str, order: Order) -> tuple[Any, ...]:
     )
 
 
-async def queue(connection: AsyncConnection, wanted: QueueFilter, limit: int, after: str | None) -> QueuePage:
-    """Return a page, at most MOST mentions; ValueError for a foreign cursor."""
+def page_query(wanted: QueueFilter, most: int, after: str | None) -> Select[Any]:
+    """Return the query of the next `most` rows; ValueError for a foreign cursor."""
     columns = [mentions.c[name] for name in _ORDERS[wanted.order]]
     query = select(mentions).where(*_where(wanted))
     if after is not None:
         query = query.where(tuple_(*columns) < tuple_(*_place(after, wanted.order)))
+    return query.order_by(*(column.desc() for column in columns)).limit(most)
+
+
+async def queue(connection: AsyncConnection, wanted: QueueFilter, limit: int, after: str | None) -> QueuePage:
+    """Return a page, at most MOST mentions; ValueError for a foreign cursor."""
     most = min(max(limit, 1), MOST)
-    query = query.order_by(*(column.desc() for column in columns)).limit(most + 1)
-    rows = (await connection.execute(query)).all()
+    rows = (await connection.execute(page_query(wanted, most + 1, after))).all()
     said = await _said(connection, [row.id for row in rows[:most]])
     items = [_queued(row, wanted, said.get(row.id, [])) for row in rows[:most]]
     return QueuePage(items, _cursor(rows[most - 1], wanted.order) if len(rows) > most else None)
