@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import click
 
@@ -24,6 +24,7 @@ from app.terminal import fail, read_settings
 
 TASKS: Final = ("sentiment", "urgency", "intent")
 _STDIN: Final = Path("-")
+_STORE: Final = Path("store")
 _COLUMNS: Final = ("text", "label", "lang")
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -66,10 +67,21 @@ _column: _Decorator = click.option(
 )
 
 
+class _Texts(click.Path):
+    """A file that is there, "-" for standard input, or `store` for the labels of the review queue."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _STORE if str(value) == str(_STORE) else super().convert(value, param, ctx)
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed."""
     from app.scoring import NothingScored  # noqa: PLC0415  commands start fast
+    from app.store_labels import StoreAway  # noqa: PLC0415  commands start fast
     from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
     from nlp.labelled import BadLabels  # noqa: PLC0415  commands start fast
     from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
@@ -84,7 +96,7 @@ def _told() -> Iterator[None]:
         # Whoever read has gone: what is still buffered goes nowhere, or Python would complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ModelFilesDamaged, BackendMissing, LabelsRefused, NothingScored, ScorerError, OSError) as error:
+    except (ModelFilesDamaged, BackendMissing, LabelsRefused, NothingScored, ScorerError, StoreAway, OSError) as error:
         fail(f"{_name()}: {error}", 1)
 
 
@@ -137,20 +149,24 @@ def model() -> None:
 
 @contextmanager
 def _twice(file: Path) -> Iterator[Callable[[], BinaryIO]]:
-    """Give what opens the file anew each time; standard input is copied to disk first."""
+    """Give what opens the file anew each time; standard input and the store's labels are copied to disk first."""
+    from app.store_labels import write_labels  # noqa: PLC0415  commands start fast
     from nlp.rows import open_rows  # noqa: PLC0415  commands start fast
 
-    if file != _STDIN:
+    if file not in {_STDIN, _STORE}:
         yield partial(open_rows, file)
         return
-    with tempfile.NamedTemporaryFile() as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
-        copy.flush()
+    with tempfile.NamedTemporaryFile(prefix="warroom-") as copy:
+        if file == _STORE:
+            write_labels(read_settings(), cast("BinaryIO", copy))
+        else:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+            copy.flush()
         yield partial(open_rows, Path(copy.name))
 
 
 @model.command("eval")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=_Texts())
 @click.option("--task", type=click.Choice(TASKS), required=True, help="what the labels tell")
 @click.option(
     "--model",
@@ -188,8 +204,9 @@ def evaluate(  # noqa: PLR0913  click hands each option over by name
     form: str,
     columns: dict[str, str],
 ) -> None:
-    """Measure the model on the labelled texts of FILE ("-": standard input): JSON Lines, CSV or TSV, plain or .gz.
+    """Measure the model on the labelled texts of FILE: JSON Lines, CSV or TSV, plain or .gz.
 
+    "-" is standard input, `store` stands for the labels that people gave in the review queue.
     FILE has `text`, the true label under the task's name or under `label`, and optionally `lang`. Prints macro-F1,
     macro-recall, accuracy, calibration error, coverage at the chosen precision, and doubt, per class and per language,
     with 95 % bootstrap intervals. Exit code 1 if the model failed on a text or none was scored, 2 if FILE can't be

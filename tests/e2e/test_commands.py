@@ -154,3 +154,21 @@ def test_score_answers_line_by_line(here: Place) -> None:
     bad = here.run("score", said=b'{"text": "fine"}\nnot json\n')
     assert bad.returncode == 1
     assert len(bad.stdout.splitlines()) == 2
+
+
+def test_the_model_is_measured_and_described(here: Place) -> None:
+    plain = [("thank you, wonderful!", "positive", "en"), ("worst service ever, I hate it", "negative", "en")]
+    plain += [("תודה רבה, היה נהדר", "positive", "he"), ("שירות גרוע, מאכזב ומעליב", "negative", "he")]
+    rows = "text\tlabel\tlang\n" + "".join(f"{text}\t{label}\t{lang}\n" for text, label, lang in plain * 5)
+    measured = here.run("model", "eval", "-", "--task", "sentiment", "--format", "json", said=rows.encode(), within=300)
+    assert measured.returncode == 0, measured.stderr.decode()
+    found = json.loads(measured.stdout)
+    assert found["texts"] == 20
+    assert found["models"][0]["languages"]["he"]["accuracy"]["value"] == 1.0
+    shown = here.run("model", "show", within=300)
+    assert shown.returncode == 0, shown.stderr.decode()
+    assert found["models"][0]["model"].partition("@")[2] in shown.stdout.decode()
+    wrong = here.run("model", "eval", "-", "--task", "urgency", said=rows.encode(), within=300)
+    assert wrong.returncode == 2
+    assert "line 2: 'positive' is not one of low, normal, high, critical" in wrong.stderr.decode()
+    assert b"Traceback" not in wrong.stderr
