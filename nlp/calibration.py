@@ -111,6 +111,12 @@ def _per_family(corrections: Corrections) -> tuple[Floats, Floats | None]:
     return slopes, biases if size else None
 
 
+def family_slopes(corrections: Corrections, families: Ints, classes: int) -> tuple[Floats, Floats]:
+    """Return for each text what its logits are multiplied by, shape (count, 1), and what is added (count, classes)."""
+    slopes, biases = _per_family(corrections)
+    return slopes[families], np.zeros((len(families), classes)) if biases is None else biases[families]
+
+
 def _scaled(logits: Floats, families: Ints, slopes: Floats, biases: Floats | None) -> Floats:
     scaled = logits * slopes[families]
     return softmax(scaled if biases is None else scaled + biases[families])

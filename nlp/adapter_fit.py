@@ -1,0 +1,113 @@
+"""Fitting the adapter of one task: the smallest shift of the model's logits that people's labels ask for.
+
+Owns the penalised fit, the choice of its strength, and cross-fitting. Does not own reading labels (`verdicts`), files
+or figures (`adapt`).
+
+With z the logits before the shift, e the unit embedding and T, c the calibration that holds already, it minimises the
+log loss of softmax((z + U e + b) / T + c) plus `strength` times half the square of U, and a hundredth of it of b. The
+strength is chosen by cross-validation, and "no change" is among the choices: labels that teach nothing change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from nlp.calibration import Corrections, Shift, corrected, family_slopes
+from nlp.calibration_fit import FOLDS, Bools
+from nlp.logistic import Floats, Ints, losses, minimise, softmax
+
+STRENGTHS: Final = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+"""From hardly any change to much; beyond the last the labels would be learned by heart."""
+_OF_BIAS: Final = 0.01
+_ROUNDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Texts of one task with people's labels, through the old model.
+
+    `logits` (count, classes) before any new shift, unit `vectors` (count, size), `truth`, `families` and `folds`
+    (count); `corrections` is the old calibration.
+    """
+
+    logits: Floats
+    vectors: Floats
+    truth: Ints
+    families: Ints
+    folds: Ints
+    corrections: Corrections
+
+    def picked(self, rows: Bools) -> Lesson:
+        """Return the rows where the mask is true."""
+        return Lesson(
+            self.logits[rows],
+            self.vectors[rows],
+            self.truth[rows],
+            self.families[rows],
+            self.folds[rows],
+            self.corrections,
+        )
+
+    def shifted(self, shift: Shift | None) -> Floats:
+        """Return the logits after `shift`."""
+        return self.logits if shift is None else self.logits + self.vectors @ shift.weights.T + shift.bias
+
+
+def fit(lesson: Lesson, strength: float) -> Shift:
+    """Return the shift with the least penalised loss on all texts of the lesson."""
+    classes, size = lesson.logits.shape[1], lesson.vectors.shape[1]
+    slopes, biases = family_slopes(lesson.corrections, lesson.families, classes)
+    scaled, rows = lesson.logits * slopes + biases, np.arange(len(lesson.truth))
+    # A column of ten makes the bias a weight like the others, a hundred times cheaper.
+    inputs = np.column_stack([lesson.vectors, np.full(len(rows), _OF_BIAS**-0.5)])
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        weights = point.reshape(classes, size + 1)
+        found = softmax(scaled + (inputs @ weights.T) * slopes)
+        loss = float(losses(found, lesson.truth).sum() + strength * (point @ point) / 2)
+        found[rows, lesson.truth] -= 1
+        gradient: Floats = ((found * slopes).T @ inputs).ravel() + strength * point
+        return loss, gradient
+
+    weights = minimise(objective, np.zeros(classes * (size + 1)), rounds=_ROUNDS, tolerance=1e-4)
+    weights = weights.reshape(classes, size + 1)
+    return Shift(weights[:, :-1], weights[:, -1] * _OF_BIAS**-0.5)
+
+
+def _loss(lesson: Lesson, shift: Shift | None) -> float:
+    found = corrected(lesson.shifted(shift), lesson.families, lesson.corrections)
+    return float(losses(found, lesson.truth).sum())
+
+
+def choose(lesson: Lesson, strengths: Sequence[float] = STRENGTHS) -> float | None:
+    """Return the strength with the least loss on folds that had no part in the fit; None if no change is best."""
+    totals: dict[float | None, float] = {None: 0.0, **dict.fromkeys(strengths, 0.0)}
+    for fold in sorted(set(lesson.folds.tolist())):
+        unseen = lesson.folds == fold
+        if unseen.all():
+            return None
+        part, rest = lesson.picked(unseen), lesson.picked(~unseen)
+        totals[None] += _loss(part, None)
+        for strength in strengths:
+            totals[strength] += _loss(part, fit(rest, strength))
+    return min(totals, key=lambda strength: totals[strength])
+
+
+def learned(lesson: Lesson) -> Shift | None:
+    """Return the shift that the lesson teaches, None if it teaches none."""
+    strength = choose(lesson)
+    return None if strength is None else fit(lesson, strength)
+
+
+def cross_fitted(lesson: Lesson) -> Floats:
+    """Return each text's logits after the shift that the other folds teach, the choice of strength included."""
+    found = lesson.logits.copy()
+    for fold in range(FOLDS):
+        rows = lesson.folds == fold
+        if rows.any() and not rows.all():
+            found[rows] = lesson.picked(rows).shifted(learned(lesson.picked(~rows)))
+    return found
