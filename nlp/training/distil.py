@@ -32,6 +32,7 @@ from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
 from nlp.training.corpora import Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.early_stop import EarlyStop
 from nlp.training.real_texts import real_corpora
 from nlp.training.train import optimiser_of, set_rates
 
@@ -42,6 +43,8 @@ _TRUTH: Final = 0.3
 _MEANING: Final = 2.0
 _OWN_SHARE: Final = 0.45
 _SAVE_EVERY: Final = 180.0
+_LOOK_EVERY: Final = 300.0
+_PATIENCE: Final = 3
 _REPORT_EVERY: Final = 200
 
 
@@ -123,9 +126,12 @@ class Distiller:
         self.network.freeze_words()
         self.optimiser = optimiser_of(self.network, plan.rate)
         self.steps, self.elapsed, self._losses = 0, 0.0, [0.0, 0.0, 0.0]
-        corpora = [corpus for corpus in corpora_of(plan.data) if corpus.train]
-        self.weights = {c.name: class_weights(c, 0.5) for c in corpora}
-        self.shares = self._numbered(corpora)
+        self.corpora = [corpus for corpus in corpora_of(plan.data) if corpus.train]
+        self.encoder = TextEncoder(
+            Tokenizer.from_file(str(plan.checkpoint / "tokenizer.json")), PREFIX, plan.max_tokens
+        )
+        self.weights = {c.name: class_weights(c, 0.5) for c in self.corpora}
+        self.shares = self._numbered()
         self.targets = self._targets([item for _, items in self.shares.values() for item in items])
         self._resume_file = plan.out / "resume.pt"
         if self._resume_file.exists():
@@ -134,14 +140,11 @@ class Distiller:
             self.optimiser.load_state_dict(state["optimiser"])
             self.steps, self.elapsed = state["steps"], state["elapsed"]
 
-    def _numbered(self, corpora: list[Corpus]) -> dict[str, tuple[float, list[Item]]]:
-        encoder = TextEncoder(
-            Tokenizer.from_file(str(self.plan.checkpoint / "tokenizer.json")), PREFIX, self.plan.max_tokens
-        )
+    def _numbered(self) -> dict[str, tuple[float, list[Item]]]:
         shares: dict[str, tuple[float, list[Item]]] = {}
         count = 0
-        for corpus in corpora:
-            items = tokenise(encoder, corpus.train)
+        for corpus in self.corpora:
+            items = tokenise(self.encoder, corpus.train)
             numbered = [Item(item.ids, item.labels, row) for row, item in enumerate(items, start=count)]
             shares[corpus.name] = (corpus.share, numbered)
             count += len(items)
@@ -160,6 +163,7 @@ class Distiller:
     def run(self) -> None:
         """Train until the budget is spent, then write the checkpoint folder."""
         self.network.train()
+        watch = EarlyStop(self.corpora, self.encoder, _LOOK_EVERY, _PATIENCE, next_at=self.elapsed + _LOOK_EVERY)
         saved = self.elapsed
         for batch in drawn(self.shares, self.plan.size, self.plan.seed + self.steps):
             began = time.monotonic()
@@ -168,8 +172,12 @@ class Distiller:
             if self.elapsed - saved > _SAVE_EVERY:
                 saved = self.elapsed
                 self._save()
-            if self.elapsed >= self.plan.minutes * 60:
+            ended = self.elapsed >= self.plan.minutes * 60
+            if (ended or watch.due(self.elapsed)) and watch.look(self.network, self.elapsed):
                 break
+            if ended:
+                break
+        watch.restore(self.network)
         save_checkpoint(self.network, self.plan.checkpoint, self.plan.out)
         self.network.encoder.config.save_pretrained(self.plan.out)
 

@@ -4,6 +4,8 @@ Owns the ONNX graph and the folder's content. Does not own training or serving.
 
     python -m nlp.training.export CHECKPOINT nlp/weights/small --data FOLDER
 
+The model is named after its folder: warroom-small.
+
 The linear layers become int8 per output channel with activations quantised as they come. The word embedding keeps the
 4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. One
 temperature per task is folded into the heads; what is left to calibrate per language family, and the thresholds of
@@ -29,7 +31,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from nlp import manifest
-from nlp.network import MAX_TOKENS, MODEL_ID, PREFIX, Network, load_checkpoint
+from nlp.network import MAX_TOKENS, PREFIX, Network, load_checkpoint
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
@@ -175,12 +177,14 @@ def parity(
     return {name: (float(np.mean(values)), float(np.max(values))) for name, values in gaps.items()}
 
 
-def describe(folder: Path, temperatures: dict[str, float], notes: dict[str, str]) -> manifest.Manifest:
+def describe(
+    folder: Path, temperatures: dict[str, float], notes: dict[str, str], size: str = "small"
+) -> manifest.Manifest:
     """Write and return the manifest of the files in `folder`; the revision is the start of the model's checksum."""
     files = {name: manifest.checksum(folder / name) for name in ("model.onnx", "tokenizer.json")}
     described = manifest.Manifest(
         format=manifest.FORMAT,
-        model_id=MODEL_ID,
+        model_id=f"warroom-{size}",
         revision=files["model.onnx"].sha256[:12],
         prefix=PREFIX,
         max_tokens=MAX_TOKENS,
@@ -207,7 +211,7 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
     partial = folder.with_name(folder.name + ".part")
     write_model(network, checkpoint, partial)
     _check_parity(parity(network, partial, encoder, [e.text for corpus in corpora for e in corpus.dev[:20]]))
-    describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")})
+    describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")}, folder.name)
     fitted = calibrated(partial, corpora)
     print(report(fitted), flush=True)
     made = written(partial, fitted)

@@ -29,6 +29,7 @@ from nlp.training.batches import Item, class_weights, event_rounds, mixed, token
 from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as above
 from nlp.training.corpora import EVENT, TASKS, Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import soft_targets, student_of  # noqa: E402 - as above
+from nlp.training.early_stop import EarlyStop, held_out_macro_f1  # noqa: E402 - as above
 from nlp.training.probe import fit_heads  # noqa: E402 - as above
 from nlp.training.smooth import Decomposed, smooth  # noqa: E402 - as above
 from nlp.training.train import meaning_loss  # noqa: E402 - as above
@@ -224,3 +225,24 @@ def test_soft_targets_are_the_exported_teachers_answers(checkpoint: Path, shippe
         for task, labels in LABELS.items():
             wanted = [getattr(score, task).probabilities[label] for label in labels]
             assert found[task][row].tolist() == pytest.approx(wanted, abs=0.05)
+
+
+def test_the_best_state_is_kept_and_patience_ends(checkpoint: Path) -> None:
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    network = load_checkpoint(checkpoint)
+    fit_heads(network, encoder, corpora(), tuple(LABELS))
+    watch = EarlyStop(corpora(), encoder, every=60.0, patience=2)
+    assert watch.due(0.0)
+    assert not watch.look(network, 0.0)
+    assert watch.best > 0.9
+    assert not watch.due(59.0)
+    good = network.heads["urgency"].weight.detach().clone()
+    with torch.no_grad():
+        for head in network.heads.values():
+            head.weight.neg_()
+            head.bias.neg_()
+    assert not watch.look(network, 60.0)
+    assert watch.look(network, 120.0)
+    watch.restore(network)
+    assert torch.equal(network.heads["urgency"].weight, good)
+    assert held_out_macro_f1(network, encoder, corpora()) == watch.best

@@ -1,0 +1,30 @@
+"""The recipe: every step exists, what is done is skipped, and the first failure ends it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from nlp.training.recipe import Step, run, steps
+
+
+def test_every_step_is_a_module_and_feeds_the_next(tmp_path: Path) -> None:
+    found = steps(tmp_path / "data", tmp_path / "work", 3.0)
+    assert all(find_spec(step.module) for step in found)
+    made = [str(step.makes.parent) for step in found if step.makes]
+    assert len(made) == len(set(made)) == 4
+    for folder in made:
+        assert any(folder in step.arguments for step in found[1:])
+
+
+def test_done_steps_are_skipped_and_a_failure_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    done = tmp_path / "heads.json"
+    done.write_text("{}", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        run(
+            [Step("json.tool", ("missing",), done), Step("this", ()), Step("json.tool", ("missing",)), Step("this", ())]
+        )
+    assert ended.value.code
+    assert capfd.readouterr().out.count("Beautiful is better than ugly") == 1
