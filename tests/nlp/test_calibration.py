@@ -1,0 +1,256 @@
+"""Calibration and doubt on synthetic models of which the truth is known, and their way through a manifest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nlp import manifest
+from nlp.calibration import Calibrator, Correction, Shift, Threshold, corrected, family_indices, without_doubt
+from nlp.calibration_fit import (
+    FEWEST,
+    FOLDS,
+    HeldOut,
+    bias_pays,
+    calibrate,
+    chance_error,
+    cross_fitted,
+    fit,
+    fold_of,
+    least_confidence,
+    thresholds,
+)
+from nlp.families import EVERY, FAMILIES
+from nlp.logistic import Floats, Ints, losses, minimise, softmax
+from nlp.onnx_cpu import SHIPPED, OnnxScorer
+from nlp.quality import calibration_error
+from nlp.scorer import LABELS, ModelFilesDamaged
+
+HEBREW, PERSIAN = FAMILIES.index("hebrew"), FAMILIES.index("persian")
+LIMIT = Threshold(least=0.7, stated=0.8, precision=0.82, coverage=0.6, texts=500)
+
+
+def drawn(honest: Floats, seed: int) -> Ints:
+    chance = np.random.default_rng(seed)
+    return (honest.cumsum(axis=1) < chance.random((len(honest), 1))).sum(axis=1).clip(max=honest.shape[1] - 1)
+
+
+def held_out(sizes: dict[int, int], slopes: dict[int, float], seed: int = 1) -> HeldOut:
+    """Texts of a model whose logits are `slopes[family]` times too loud; equal parts in two sets."""
+    chance = np.random.default_rng(seed)
+    families = np.repeat(list(sizes), list(sizes.values())).astype(np.int64)
+    honest = chance.normal(size=(len(families), 3)) * 1.5
+    truth = drawn(softmax(honest), seed + 1)
+    loud = honest * np.array([slopes[at] for at in families.tolist()])[:, None]
+    folds = chance.integers(0, FOLDS, len(families))
+    sets = tuple("ab"[at % 2] for at in range(len(families)))
+    return HeldOut(loud, truth, families, sets, folds)
+
+
+def test_the_minimiser_finds_the_least_of_a_crooked_bowl() -> None:
+    chance = np.random.default_rng(0)
+    root = chance.normal(size=(30, 30))
+    bowl, target = root @ root.T + np.diag(np.geomspace(1e-1, 1e3, 30)), chance.normal(size=30)
+
+    def objective(point: Floats) -> tuple[float, Floats]:
+        gap = point - target
+        return float(gap @ bowl @ gap) / 2, bowl @ gap
+
+    assert minimise(objective, np.zeros(30), tolerance=1e-9) == pytest.approx(target, abs=1e-3)
+    assert minimise(objective, target) == pytest.approx(target)
+
+
+def test_each_family_gets_the_temperature_that_its_logits_were_multiplied_by() -> None:
+    held = held_out({HEBREW: 4000, PERSIAN: 4000}, {HEBREW: 2.0, PERSIAN: 0.5})
+    found = fit(held, bias=False)
+    assert found["hebrew"].temperature == pytest.approx(2, rel=0.1)
+    assert found["persian"].temperature == pytest.approx(0.5, rel=0.1)
+    assert found["hebrew"].texts == 4000
+    assert "english" not in found
+
+
+def test_a_family_of_few_texts_stays_near_all() -> None:
+    few = fit(held_out({HEBREW: 4000, PERSIAN: 6}, {HEBREW: 1.0, PERSIAN: 3.0}), bias=False)
+    many = fit(held_out({HEBREW: 4000, PERSIAN: 2000}, {HEBREW: 1.0, PERSIAN: 3.0}), bias=False)
+    assert few["persian"].temperature < 1.5
+    assert many["persian"].temperature == pytest.approx(3, rel=0.1)
+
+
+def test_a_new_fit_starts_from_the_old_one() -> None:
+    old = {"hebrew": Correction(temperature=3, texts=900), EVERY: Correction(temperature=1)}
+    few = fit(held_out({HEBREW: 5}, {HEBREW: 1.0}), bias=False, prior=old)
+    many = fit(held_out({HEBREW: 5000}, {HEBREW: 1.0}), bias=False, prior=old)
+    assert few["hebrew"].temperature > 2
+    assert many["hebrew"].temperature == pytest.approx(1, rel=0.15)
+
+
+def test_calibration_lowers_the_error_on_texts_it_did_not_see() -> None:
+    held = held_out({HEBREW: 3000, PERSIAN: 3000}, {HEBREW: 2.5, PERSIAN: 1.0})
+    before, after = softmax(held.logits), cross_fitted(held, bias=False)
+    hebrew = held.families == HEBREW
+    assert calibration_error(held.truth[hebrew], before[hebrew]) > 0.08
+    assert calibration_error(held.truth[hebrew], after[hebrew]) < 0.03
+    assert losses(after, held.truth).mean() < losses(before, held.truth).mean()
+
+
+def test_cross_fitting_never_asks_the_fold_itself() -> None:
+    held = held_out({HEBREW: 600}, {HEBREW: 1.0})
+    first = held.folds == 0
+    lied = HeldOut(held.logits, np.where(first, (held.truth + 1) % 3, held.truth), held.families, held.sets, held.folds)
+    assert cross_fitted(held, bias=False)[first] == pytest.approx(cross_fitted(lied, bias=False)[first])
+
+
+def shifted(sets: tuple[str, ...], only: str | None) -> HeldOut:
+    """The model is biased against class 0, in all sets or in `only` one."""
+    held = held_out({HEBREW: len(sets)}, {HEBREW: 1.0})
+    hit = np.array([only in {None, name} for name in sets])
+    logits = held.logits - np.outer(hit, [1.5, 0, 0])
+    return HeldOut(logits, held.truth, held.families, sets, held.folds)
+
+
+def test_a_bias_is_fitted_only_where_it_helps_in_every_set() -> None:
+    sets = ("a", "b") * 1500
+    assert bias_pays(shifted(sets, None))
+    assert not bias_pays(shifted(sets, "a"))
+    corrections, _ = calibrate(shifted(sets, None))
+    assert corrections["hebrew"].bias[0] > max(corrections["hebrew"].bias[1:])
+    corrections, _ = calibrate(shifted(sets, "a"))
+    assert corrections["hebrew"].bias == ()
+
+
+def test_what_lies_above_the_threshold_reaches_the_stated_precision_on_other_texts() -> None:
+    held, other = (held_out({HEBREW: 4000}, {HEBREW: 1.0}, seed) for seed in (1, 50))
+    values = softmax(held.logits)
+    assert np.mean(values.argmax(axis=1) == held.truth) < 0.8
+    limit = thresholds(values, held, 0.8)["hebrew"]
+    assert 0.79 <= (limit.precision or 0) < 0.85
+    unseen = softmax(other.logits)
+    kept = unseen.max(axis=1) >= limit.least
+    assert np.mean((unseen.argmax(axis=1) == other.truth)[kept]) >= 0.79
+    assert kept.mean() == pytest.approx(limit.coverage, abs=0.05)
+
+
+def test_nothing_is_uncertain_where_all_of_it_is_precise_enough() -> None:
+    values = np.tile([0.9, 0.05, 0.05], (200, 1))
+    assert least_confidence(values, np.zeros(200, dtype=np.int64), 0.8) == 0
+
+
+def test_a_precision_out_of_reach_is_said_to_be() -> None:
+    held = held_out({HEBREW: 500}, {HEBREW: 1.0})
+    guesses = softmax(np.random.default_rng(9).normal(size=(500, 3)))
+    limit = thresholds(guesses, held, 0.99)["hebrew"]
+    assert limit.stated == 0.99
+    assert limit.precision is not None
+    assert limit.precision < 0.7
+    assert 0 < limit.coverage < 0.5
+
+
+def test_a_family_of_few_texts_has_no_threshold_of_its_own() -> None:
+    held = held_out({HEBREW: 500, PERSIAN: FEWEST - 1}, {HEBREW: 1.0, PERSIAN: 1.0})
+    assert thresholds(softmax(held.logits), held, 0.8).keys() == {EVERY, "hebrew"}
+
+
+def test_the_error_of_a_perfect_model_falls_with_the_number_of_texts() -> None:
+    values = softmax(held_out({HEBREW: 4000}, {HEBREW: 1.0}).logits)
+    assert chance_error(values[:100]) > 2 * chance_error(values) > 0
+
+
+def test_equal_texts_share_a_fold() -> None:
+    assert fold_of("Great PHONE") == fold_of("great phone")
+    assert {fold_of(str(number)) for number in range(100)} == set(range(FOLDS))
+
+
+@given(st.lists(st.floats(-30, 30), min_size=3, max_size=3), st.floats(0.2, 5))
+def test_a_temperature_never_changes_the_answer(logits: list[float], temperature: float) -> None:
+    row, families = np.array([logits]), np.array([HEBREW])
+    found = corrected(row, families, {"hebrew": Correction(temperature=temperature)})
+    assert found.sum() == pytest.approx(1)
+    assert found[0, int(row.argmax())] == pytest.approx(found.max())
+
+
+def test_a_family_without_a_correction_goes_by_that_of_all_and_without_that_by_none() -> None:
+    row = np.array([[2.0, 1.0, 0.0]])
+    some = {EVERY: Correction(temperature=2), "hebrew": Correction(temperature=4, bias=(0, 0, 1))}
+    persian, hebrew = (corrected(row, np.array([at]), some) for at in (PERSIAN, HEBREW))
+    assert persian == pytest.approx(softmax(row / 2))
+    assert hebrew == pytest.approx(softmax(row / 4 + [0, 0, 1]))
+    assert corrected(row, np.array([PERSIAN]), {"hebrew": some["hebrew"]}) == pytest.approx(softmax(row))
+
+
+def test_an_adapter_shifts_by_the_unit_vector() -> None:
+    shift = Shift(np.array([[1.0, 0], [0, 1], [0, 0]]), np.array([0, 0, 0.5]))
+    calibrator = Calibrator(LABELS, {}, {}, {"sentiment": shift})
+    even = np.full((1, 3), 1 / 3)
+    found = calibrator.probabilities("sentiment", even, np.array([[3.0, 4.0]]), np.array([HEBREW]))
+    assert found == pytest.approx(softmax(np.array([[0.6, 0.8, 0.5]])))
+    assert calibrator.probabilities("urgency", even, None, np.array([HEBREW])) is even
+
+
+def test_doubt_is_told_by_family() -> None:
+    calibrator = Calibrator(LABELS, {}, {"sentiment": {"hebrew": LIMIT}, "urgency": {EVERY: LIMIT}})
+    found = {
+        "sentiment": np.array([[0.6, 0.4, 0]] * 3),
+        "urgency": np.array([[0.9, 0.1, 0, 0]] * 2 + [[0.4, 0.2, 0.2, 0.2]]),
+    }
+    families = family_indices(["שלום רב", "hello there", "שלום רב"])
+    assert calibrator.uncertain(found, families) == [("sentiment",), (), ("sentiment", "urgency")]
+    assert Calibrator(LABELS, {}, {}).uncertain(found, families) == [(), (), ()]
+
+
+@pytest.fixture
+def folder(shipped: OnnxScorer, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "model"))
+
+
+def changed(folder: Path, **fields: object) -> None:
+    path = folder / manifest.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(folder: Path) -> None:
+    plain = {"calibration": {}, "thresholds": {}}
+    changed(folder, **plain)
+    (before,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
+    described = manifest.read(folder)
+    calibration = {"sentiment": {"hebrew": Correction(temperature=4, texts=100)}}
+    limits = {"sentiment": {EVERY: LIMIT.model_copy(update={"least": 0.99})}}
+    revision = manifest.revision(described.files, calibration, limits)
+    update = {"calibration": calibration, "thresholds": limits, "revision": revision}
+    manifest.write(folder, described.model_copy(update=update))
+    assert manifest.read(folder).thresholds == limits
+    (after,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
+    old, new = (list(score.sentiment.probabilities.values()) for score in (before, after))
+    assert new == pytest.approx(softmax(np.log([old]) / 4)[0], abs=1e-3)
+    assert (before.uncertain, after.uncertain) == ((), ("sentiment",))
+    assert after.urgency == before.urgency
+    assert after.model_revision == revision != before.model_revision
+    assert len(revision) == 12
+    assert without_doubt(after, "sentiment").uncertain == ()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"calibration": {"sentiment": {"klingon": {"temperature": 1}}}},
+        {"calibration": {"mood": {"all": {"temperature": 1}}}},
+        {"calibration": {"sentiment": {"all": {"temperature": 0}}}},
+        {"calibration": {"sentiment": {"all": {"temperature": 1, "bias": [0, 0]}}}},
+        {"thresholds": {"urgency": {"all": {"least": 2, "stated": 0.8, "precision": 0.8, "coverage": 1, "texts": 1}}}},
+        {"adapter": "adapter.npz"},
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(folder: Path, fields: dict[str, object]) -> None:
+    changed(folder, **fields)
+    with pytest.raises(ModelFilesDamaged, match="not a manifest of format 1"):
+        OnnxScorer(folder)
+
+
+def test_the_revision_of_a_bare_graph_is_the_start_of_its_checksum(shipped: OnnxScorer) -> None:
+    files = manifest.read(SHIPPED).files
+    assert manifest.revision(files, {}, {}) == files["model.onnx"].sha256[:12]
