@@ -1,30 +1,25 @@
 """Which scorer a process uses, from its settings, and what `warroom score` and `warroom model eval` run on it.
 
-Owns the reading of the settings: which folder is what, and torch where CUDA is. Does not own backends (`nlp.choice`),
-nor the command line (`app.model_commands`).
+Owns the reading of the settings: which folder is what. Does not own the choice of a backend (`nlp.choice`), nor the
+command line (`app.model_commands`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
 from app.settings import Settings
-from nlp import manifest
 from nlp.batch_command import score_lines
-from nlp.choice import Backend, open_scorer
+from nlp.choice import is_ours, open_scorer
 from nlp.evaluate import judge_each
 from nlp.evaluation_report import Evaluation, evaluations
 from nlp.labelled import Reading, read_labelled, survey_of
 from nlp.onnx_cpu import SHIPPED
 from nlp.rows import Form, read_rows
 from nlp.scorer import Scorer
-
-CHECKPOINT = "heads.json"
-"""What tells a checkpoint of our own training from a Hugging Face classifier."""
 
 
 def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[], Scorer]:
@@ -34,29 +29,19 @@ def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[],
     Face sequence classifier, which takes the place of the shipped model's sentiment head.
     """
     path = folder or settings.model or SHIPPED
-    sentiment = settings.sentiment_model
+    sentiment: str | Path | None = settings.sentiment_model or None
     if not path.is_dir():
         raise FileNotFoundError(f"no folder {path}: name a model's folder (WARROOM_MODEL, or --model)")
-    if path != SHIPPED and not (path / manifest.NAME).exists() and not (path / CHECKPOINT).exists():
+    if path != SHIPPED and not is_ours(path):
         path, sentiment = SHIPPED, path
-    backend = _backend(settings, path)
+    labels = dict(pair.rsplit("=", 1) for pair in settings.sentiment_labels)
     return lambda: open_scorer(
-        path, backend=backend, threads=settings.scorer_threads or None, sentiment_folder=sentiment
+        path,
+        backend=settings.scorer,
+        threads=settings.scorer_threads or None,
+        sentiment_model=sentiment,
+        sentiment_labels=labels,
     )
-
-
-def _backend(settings: Settings, path: Path) -> Backend:
-    if settings.scorer != "auto":
-        return settings.scorer
-    return "torch" if (path / CHECKPOINT).exists() and (_cuda() or not (path / manifest.NAME).exists()) else "onnx"
-
-
-def _cuda() -> bool:
-    if find_spec("torch") is None:
-        return False
-    import torch  # noqa: PLC0415  only where it is installed
-
-    return bool(torch.cuda.is_available())
 
 
 def score_stream(

@@ -69,8 +69,13 @@ class Settings(BaseSettings):
         description="postgresql://user:password@host/name or sqlite:///path; empty: SQLite in data",
     )
     model: Path | None = Field(default=None, description="folder of the model; empty: the one that is shipped")
-    sentiment_model: Path | None = Field(
-        default=None, description="folder of a Hugging Face classifier that replaces the sentiment head (extra gpu)"
+    sentiment_model: str = Field(
+        default="",
+        description="Hugging Face classifier that replaces the sentiment head: folder or hub id owner/name@revision "
+        "(extra gpu)",
+    )
+    sentiment_labels: Words = Field(
+        default=(), description="what its labels mean if their names do not tell: LABEL_0=negative,..., comma-separated"
     )
     scorer: Literal["auto", "onnx", "torch"] = Field(default="auto", description="auto: torch where CUDA is, else onnx")
     scorer_threads: int = Field(default=0, ge=0, le=256, description="threads of the model; 0: one per core")
@@ -88,10 +93,17 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
 
-    @field_validator("origins", "zones", mode="before")
+    @field_validator("origins", "zones", "sentiment_labels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("sentiment_labels")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [pair for pair in value if not all(part.strip() for part in pair.rpartition("="))]:
+            raise ValueError(f"{wrong[0]!r} does not say what a label means; write for example LABEL_0=negative")
+        return value
 
     @field_validator("zones")
     @classmethod

@@ -1,12 +1,14 @@
-"""Any Hugging Face sequence classifier of a local folder, in the place of one of our heads.
+"""Any Hugging Face sequence classifier, of a local folder or a hub id, in the place of one of our heads.
 
 Owns loading it and mapping its labels; `ReplacedHead` is a Scorer again, whose other tasks and embedding stay with the
-model behind it. Imported only when it was chosen: it needs the extra `gpu`. Nothing is fetched from a network, and no
-code of the folder is run.
+model behind it. Imported only when it was chosen: it needs the extra `gpu`. Of a local folder nothing is fetched; a hub
+id is fetched once into the cache of huggingface_hub. No code that comes with a model is run.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,15 +16,39 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from nlp import answers, grouping
+from nlp import answers, grouping, manifest
+from nlp.calibration import without_doubt
 from nlp.labels import LabelsRefused, label_map
-from nlp.scorer import LABELS, SENTIMENT, Prepared, Scorer, ScorerError, Unscorable
-from nlp.torch_gpu import best_device, precision
+from nlp.scorer import LABELS, SENTIMENT, Prepared, Scorer, Unscorable
+from nlp.torch_device import best_device, in_parts, precision
 from streams.records import Opinion, Score
 
 _MOST_TOKENS: Final = 512
+_WEIGHTS: Final = ("*.safetensors", "*.bin")
+_HUB_ID: Final = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+
+
+def _located(source: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return what transformers should load, and how: a folder, or a hub id at a revision ("owner/name@revision")."""
+    folder = Path(source)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no Hugging Face model: there is no config.json in it")
+        return str(folder), {"local_files_only": True}
+    if match := _HUB_ID.fullmatch(str(source)):
+        return match["name"], {"revision": match["revision"] or "main"}
+    raise FileNotFoundError(f"{source} is neither a folder nor a hub id like owner/name or owner/name@revision")
+
+
+def _revision(source: str | Path, commit: str | None) -> str:
+    """Return twelve digits that name the weights: of the hub's commit, or over the files of a folder."""
+    if commit:
+        return commit[:12]
+    files = sorted(path for pattern in _WEIGHTS for path in Path(source).glob(pattern))
+    return hashlib.sha256("".join(manifest.checksum(path).sha256 for path in files).encode()).hexdigest()[:12]
 
 
 class TorchClassifier:
@@ -30,43 +56,45 @@ class TorchClassifier:
 
     def __init__(
         self,
-        folder: Path,
+        source: str | Path,
         task: str = SENTIMENT,
         stated: Mapping[str, str] | None = None,
         device: torch.device | None = None,
     ) -> None:
-        """Open `folder` for `task`; `stated` maps its labels where their names do not tell.
+        """Open `source`, a folder or a hub id, for `task`; `stated` maps its labels where their names do not tell.
 
-        Raise LabelsRefused if the labels cannot be mapped, and FileNotFoundError if the folder holds no model.
+        Raise LabelsRefused if the labels cannot be mapped, and OSError if there is no such model.
         """
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} holds no Hugging Face model: there is no config.json in it")
-        self.task, self.name = task, folder.name
-        self._device = device or best_device()
-        model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
+        place, how = _located(source)
+        model = AutoModelForSequenceClassification.from_pretrained(place, **how)
         if model.config.problem_type not in {None, "single_label_classification"}:
             raise LabelsRefused(
-                f"{folder}: a model of type {model.config.problem_type} gives no distribution of labels"
+                f"{source}: a model of type {model.config.problem_type} gives no distribution of labels"
             )
-        mapped = label_map(model.config.id2label, task, stated)
+        try:
+            mapped = label_map(model.config.id2label, task, stated)
+        except LabelsRefused as error:
+            raise LabelsRefused(f"{source}: {error}") from error
+        self.task, self.name = task, Path(place).name if Path(source).is_dir() else place
+        self.revision = _revision(source, getattr(model.config, "_commit_hash", None))
         self._columns = [LABELS[task].index(label) for label in mapped]
+        self._device = device or best_device()
         self._model = model.to(self._device, precision(self._device)).eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._tokenizer = AutoTokenizer.from_pretrained(place, **how)
         positions = getattr(model.config, "max_position_embeddings", _MOST_TOKENS)
         # RoBERTa and its kin count positions from 2 on, so two of them are not there to use.
         self._max_tokens = min(positions - 2, self._tokenizer.model_max_length, _MOST_TOKENS)
 
     def opinions(self, texts: Sequence[str]) -> list[Opinion]:
         """Return one Opinion per text in our labels; probabilities of classes that share a label are summed."""
-        try:
-            with torch.inference_mode():
-                encoded = self._tokenizer(
-                    list(texts), truncation=True, max_length=self._max_tokens, padding=True, return_tensors="pt"
-                )
-                logits = self._model(**encoded.to(self._device)).logits.float()
-        except RuntimeError as error:  # out of memory is one too
-            raise ScorerError(f"{self.name} failed on {len(texts)} texts: {error}") from error
-        return answers.opinions(LABELS[self.task], self._folded(logits.softmax(-1).cpu().numpy()))
+        return answers.opinions(LABELS[self.task], self._folded(in_parts(self._rows, texts).numpy()))
+
+    def _rows(self, texts: Sequence[str]) -> Tensor:
+        encoded = self._tokenizer(
+            list(texts), truncation=True, max_length=self._max_tokens, padding=True, return_tensors="pt"
+        )
+        logits: Tensor = self._model(**encoded.to(self._device)).logits
+        return logits.float().softmax(-1).cpu()
 
     def _folded(self, values: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         folded = np.zeros((len(values), len(LABELS[self.task])), dtype=np.float64)
@@ -89,8 +117,8 @@ class ReplacedHead(Scorer):
 
     @property
     def model_revision(self) -> str:
-        """Revision of the model behind."""
-        return self._behind.model_revision
+        """Revisions of both models."""
+        return f"{self._behind.model_revision}+{self._classifier.revision}"
 
     @property
     def max_tokens(self) -> int:
@@ -106,9 +134,10 @@ class ReplacedHead(Scorer):
         if not batch:
             return []
         found = self._classifier.opinions([entry.text for entry in batch])
-        replaced = {"model_id": self.model_id}
+        task = self._classifier.task
+        replaced = {"model_id": self.model_id, "model_revision": self.model_revision}
         return [
-            score.model_copy(update={**replaced, self._classifier.task: opinion})
+            without_doubt(score, task).model_copy(update={**replaced, task: opinion})
             for score, opinion in zip(self._behind.run(batch), found, strict=True)
         ]
 
