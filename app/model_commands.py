@@ -1,7 +1,7 @@
-"""The commands about the model: `warroom score` and `warroom model eval | show`.
+"""The commands about the model: `warroom score` and `warroom model eval | adapt | show`.
 
 Owns their arguments, messages and exit codes, as `app.commands` does for the others. Does not own what they do
-(`app.scoring`, `nlp`). `score` and `model eval` read the same files by the same options.
+(`app.scoring`, `app.adapting`, `nlp`). `score` and `model eval` read the same files by the same options.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -82,6 +82,7 @@ def _told() -> Iterator[None]:
     """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed."""
     from app.scoring import NothingScored  # noqa: PLC0415  commands start fast
     from app.store_labels import StoreAway  # noqa: PLC0415  commands start fast
+    from nlp.adapt import FolderTaken, TooFewLabels  # noqa: PLC0415  commands start fast
     from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
     from nlp.labelled import BadLabels  # noqa: PLC0415  commands start fast
     from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
@@ -90,7 +91,7 @@ def _told() -> Iterator[None]:
 
     try:
         yield
-    except (BadLabels, NoHeader) as error:
+    except (BadLabels, NoHeader, TooFewLabels, FolderTaken) as error:
         fail(f"{_name()}: {error}", 2)
     except BrokenPipeError:
         # Whoever read has gone: what is still buffered goes nowhere, or Python would complain of it at its end.
@@ -144,7 +145,7 @@ def score(file: Path, folder: Path | None, form: str, columns: dict[str, str]) -
 
 @click.group()
 def model() -> None:
-    """Measure and describe models."""
+    """Measure, adapt and describe models."""
 
 
 @contextmanager
@@ -229,6 +230,38 @@ def evaluate(  # noqa: PLR0913  click hands each option over by name
         click.echo(json.dumps(as_object(found), ensure_ascii=False, indent=1) if shape == "json" else markdown(found))
     if failed := found[0].judged.failed:
         fail(f"model eval: the model failed on {failed} texts", 1)
+
+
+@model.command()
+@click.argument("files", metavar="LABELS...", type=_Texts(), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the new model's folder; must not exist")
+@click.option("--model", "folder", type=click.Path(path_type=Path), default=None, help="folder of the model to adapt")
+@_form
+def adapt(files: tuple[Path, ...], out: Path, folder: Path | None, form: str) -> None:
+    """Refit heads and calibration on people's LABELS, into a new folder beside the old model.
+
+    LABELS are files as `model eval` reads them, with the labels under their tasks' names, "-" for standard input, or
+    `store` for the labels of the review queue. Prints both models' figures on these labels. Exit code 0 if the new
+    model is better, 1 if it is not (it is written all the same), 2 if the labels can't be used or are too few.
+    """
+    with _told(), ExitStack() as stack:
+        from app.adapting import adapt_model, read_labels  # noqa: PLC0415  commands start fast
+        from nlp.adapt_figures import report  # noqa: PLC0415  commands start fast
+        from nlp.rows import Form  # noqa: PLC0415  commands start fast
+
+        verdicts = [
+            one
+            for file in files
+            for one in read_labels(
+                str(file),
+                stack.enter_context(stack.enter_context(_twice(file))()),
+                cast("Form | None", _form_of(file, form)),
+            )
+        ]
+        made = adapt_model(read_settings(), folder, verdicts, out)
+        click.echo(report(made))
+    if not made.recommended:
+        sys.exit(1)
 
 
 @model.command()

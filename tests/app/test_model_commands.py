@@ -80,7 +80,7 @@ def test_every_form_gives_the_same_scores_and_the_same_figures(place: Path, name
 def test_both_take_the_same_options_for_the_file(place: Path) -> None:
     options = {
         command.name: {option for parameter in command.params for option in parameter.opts}
-        for command in (main.commands["score"], model.commands["eval"])  # type: ignore[attr-defined]
+        for command in (main.commands["score"], model.commands["eval"])
     }
     assert options["score"] - {"file"} <= options["eval"]
     content = b"review;stars\n"
@@ -197,6 +197,57 @@ def test_the_labels_of_the_review_queue_are_measured_as_a_file_is(place: Path) -
     assert found["models"][0]["classes"] == same["models"][0]["classes"]
     assert set(found["models"][0]["languages"]) == {"he"}
     assert run("model", "eval", "store", "--task", "intent").exit_code == 2
+
+
+def _against_the_model(count: int) -> bytes:
+    """Return labels that turn the model's answers round, so that there is something to learn."""
+    rows = []
+    for n in range(count):
+        good = n % 2 == 0
+        text = f"{'I love' if good else 'I hate'} the {('bus', 'train', 'ferry', 'tram')[n % 4]} number {n}"
+        rows.append(json.dumps({"text": text, "sentiment": "negative" if good else "positive", "lang": "en"}))
+    return "\n".join(rows).encode()
+
+
+def test_adapt_makes_a_new_folder_that_scores_and_leaves_the_old_one(place: Path) -> None:
+    (place / "said.jsonl").write_bytes(_against_the_model(100))
+    before = {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
+    result = run("model", "adapt", "said.jsonl", "--out", "new")
+    assert result.exit_code == 0, result.output
+    assert "sentiment: better" in result.stdout
+    assert "urgency: left as it was: 0 labelled texts, 60 are needed" in result.stdout
+    assert "WARROOM_MODEL=new" in result.stdout
+    assert {path.name: path.read_bytes() for path in SHIPPED.iterdir()} == before
+    shown = json.loads(run("model", "show", "new", "--format", "json").stdout)
+    assert shown["sound"] is True
+    assert shown["revision"] != json.loads(run("model", "show", "--format", "json").stdout)["revision"]
+    again = run("model", "adapt", "said.jsonl", "--out", "new")
+    assert again.exit_code == 2
+    assert "new is there already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "too few labels to adapt the model: sentiment: 0 labelled texts, 60 are needed"),
+        (b'{"text": "a", "sentiment": "POS"}\n', "-, line 1: sentiment: 'POS' is not one of negative"),
+        (b'{"text": "a"}\n{', "-, line 2: not valid JSON"),
+        (b"text,sentiment\na\n", "-, line 2: 1 columns"),
+    ],
+)
+def test_labels_that_cannot_be_used_make_no_folder(place: Path, content: bytes, reason: str) -> None:
+    result = run("model", "adapt", "-", "--out", "new", said=content)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert reason in result.stderr
+    assert not (place / "new").exists()
+
+
+def test_the_stores_labels_and_a_file_are_adapted_to_together(place: Path) -> None:
+    (place / "said.csv").write_bytes(b"text,urgency\n" + b"".join(b"more %d,low\n" % n for n in range(5)))
+    asyncio.run(_label(f"sqlite+aiosqlite:///{place / 'data' / 'warroom.db'}"))
+    result = run("model", "adapt", "store", "said.csv", "--out", "new")
+    assert result.exit_code == 2
+    assert "urgency: 17 labelled texts, 60 are needed" in result.stderr
 
 
 def test_show_describes_the_shipped_model_and_damage_ends_with_1(place: Path) -> None:
