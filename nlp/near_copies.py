@@ -6,13 +6,14 @@ A near copy differs only in typographic against plain quotes, dashes and dots, i
 handles that a share appends, in a third and further `!`, `?` or `.`, and in one closing full stop. Case, digits, words,
 hashtags, emoji and letters are never touched. Links and names of accounts are one word each already (`tokens.clean`).
 
-Why these and no more: `python -m benchmarks.near_copies DATA` scores real tweets and the same with one difference.
-Percent of pairs in which any of the three labels differs, and the 99th percentile of the largest change of a
-probability, for all pairs and for those whose first answer is settled (warroom-small@36ccf01902c8, int8, up to 1,200
-pairs a row out of 95,000 tweets in seven languages):
+Why these and no more: real tweets were scored with and without one difference (`python -m benchmarks.near_copies DATA`
+repeats it). Percent of pairs in which any of the three labels differs, and the 99th percentile of the largest change
+of a probability, for all pairs and for those whose first answer is settled (warroom-small@36ccf01902c8, int8, up to
+1,200 pairs a row out of 95,000 tweets in seven languages):
 
     difference                   all           settled        used
     none, in another batch       5.4 %  0.13   0.0 %  0.08    (the noise of int8: it quantises a batch as a whole)
+    dots                         3.2 %  0.08   0.0 %  0.07    yes
     quotes and dashes            7.4 %  0.14   0.0 %  0.12    yes
     links in a row               8.3 %  0.17   0.0 %  0.14    yes
     closing full stop            9.3 %  0.20   0.2 %  0.12    yes
@@ -25,7 +26,10 @@ pairs a row out of 95,000 tweets in seven languages):
     link at the end             18.0 %  0.42   3.6 %  0.39    no
     RT @user:                   29.8 %  0.52   6.1 %  0.50    no
 
-Case, hashtags, emoji and letters of another keyboard (ي for ی) changed more than "handles in a row" and were left out.
+Case, hashtags, emoji and letters of another keyboard (ي for ی) changed as much as "handles in a row" or more.
+
+What it gains is small beside exact copies: of 27,933 tweets of 26 crises 3,027 (10.8 %) read the same once cleaned, and
+these rules find 5 more.
 """
 
 from __future__ import annotations
