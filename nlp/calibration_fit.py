@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nlp.calibration import Correction, Corrections, Threshold, corrected
 from nlp.families import EVERY, FAMILIES
-from nlp.logistic import Floats, Ints, losses, minimise, softmax
+from nlp.logistic import TINY, Floats, Ints, losses, minimise, softmax
 from nlp.quality import calibration_error
 
 Bools = NDArray[np.bool_]
@@ -31,9 +31,11 @@ STATED: Final = {"sentiment": 0.80, "urgency": 0.85}
 FEWEST: Final = 100
 """Texts of a family below which it has no threshold of its own."""
 
-_PULL: Final = 30.0
-"""How strongly a family's inverse temperature is drawn to that of all (a normal prior of deviation 0.18)."""
-_BIAS_PULL: Final = 60.0
+_PULLS: Final = (30.0, 60.0)
+"""How strongly a family's inverse temperature (a normal prior of deviation 0.18) and bias are drawn to those of all."""
+_FREE: Final = (1e-6, 1.0)
+_COARSE: Final = np.geomspace(0.25, 4.0, 21)
+_FINE: Final = np.geomspace(0.9, 1 / 0.9, 9)
 _BIAS_GAIN: Final = 0.005
 """By how much a bias must lower the mean loss over the sets, while raising it in none, to be worth its risk."""
 _SLOPES: Final = (0.2, 5.0)
@@ -67,27 +69,52 @@ def fold_of(text: str) -> int:
     return zlib.crc32(text.casefold().encode("utf-8", "replace")) % FOLDS
 
 
-def _fitted(held: HeldOut, prior: tuple[float, Floats], pulls: tuple[float, float], *, bias: bool) -> Floats:
-    """Return (1 / temperature, *bias) with the least penalised loss; without `bias` the latter stays at its prior."""
-    middle = np.concatenate([[prior[0]], prior[1]])
-    strength = np.concatenate([[pulls[0]], np.full(len(prior[1]), pulls[1])])
+def _with_bias(held: HeldOut, prior: Floats, pulls: tuple[float, float]) -> Floats:
+    """Return the point with the least penalised log loss of the true classes."""
+    strength = np.array([pulls[0], *[pulls[1]] * (len(prior) - 1)])
     rows = np.arange(len(held.truth))
 
     def objective(point: Floats) -> tuple[float, Floats]:
         found = softmax(point[0] * held.logits + point[1:])
-        loss = float(losses(found, held.truth).sum() + (strength * (point - middle) ** 2).sum() / 2)
+        loss = float(losses(found, held.truth).sum() + (strength * (point - prior) ** 2).sum() / 2)
         found[rows, held.truth] -= 1
-        pulled = found.sum(axis=0) if bias else np.zeros(len(prior[1]))
-        gradient = np.concatenate([[(found * held.logits).sum()], pulled])
-        return loss, gradient + strength * (point - middle)
+        gradient = np.concatenate([[(found * held.logits).sum()], found.sum(axis=0)])
+        return loss, gradient + strength * (point - prior)
 
-    return minimise(objective, middle)
+    return minimise(objective, prior)
 
 
-def _correction(point: Floats, texts: int, *, bias: bool) -> Correction:
-    slope = float(np.clip(point[0], *_SLOPES))
-    shifts = tuple(round(float(value), 4) for value in point[1:] - point[1:].mean()) if bias else ()
-    return Correction(temperature=round(1 / slope, 4), bias=shifts, texts=texts)
+def _answer_loss(logits: Floats, truth: Ints) -> float:
+    """Return the log loss of the confidence: how well the best probability says whether the answer is right."""
+    found = softmax(logits)
+    confidence = found.max(axis=1)
+    right = found.argmax(axis=1) == truth
+    return -float(np.log(np.maximum(np.where(right, confidence, 1 - confidence), TINY)).sum())
+
+
+def _fitted(held: HeldOut, prior: Floats, pulls: tuple[float, float], *, bias: bool) -> Floats:
+    """Return the point (1 / temperature, *bias) that fits the texts and is not far from `prior`.
+
+    The temperature makes the confidence of the answer honest: that is what calibration error, thresholds and readers
+    look at. Fitting it to all classes would let the shares of the other classes in a set move it.
+    """
+    start = _with_bias(held, prior, pulls) if bias else prior
+    logits, pull = start[0] * held.logits + start[1:], pulls[0] * start[0] ** 2
+    best = 1.0
+    for turns in (_COARSE, _FINE):
+        tried = [best * turn for turn in turns.tolist()]
+        best = min(tried, key=lambda turn: _answer_loss(turn * logits, held.truth) + pull * (turn - 1) ** 2 / 2)
+    found: Floats = start * best
+    return found
+
+
+def _correction(point: Floats, texts: int) -> Correction:
+    shifts = tuple(np.round(point[1:] - point[1:].mean(), 4).tolist()) if point[1:].any() else ()
+    return Correction(temperature=round(1 / float(np.clip(point[0], *_SLOPES)), 4), bias=shifts, texts=texts)
+
+
+def _point(entry: Correction, classes: int) -> Floats:
+    return np.array([1 / entry.temperature, *(entry.bias or (0.0,) * classes)])
 
 
 def fit(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> dict[str, Correction]:
@@ -96,27 +123,16 @@ def fit(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> dict[
     `prior` is what holds already: then each family, and EVERY, is drawn towards its own old correction instead.
     """
     classes = held.logits.shape[1]
-    free = (1.0, np.zeros(classes))
-    old = _points(prior, classes) if prior else {}
-    start = old.get(EVERY, free)
-    pulls = (_PULL, _BIAS_PULL)
-    every = _fitted(held, start, pulls if prior else (1e-6, 1.0), bias=bias)
-    biased = bias or bool(start[1].any())
-    found = {EVERY: _correction(every, len(held.truth), bias=biased)}
+    old = {name: _point(entry, classes) for name, entry in (prior or {}).items()}
+    start = old.get(EVERY, _point(Correction(temperature=1), classes))
+    every = _fitted(held, start, _PULLS if prior else _FREE, bias=bias)
+    found = {EVERY: _correction(every, len(held.truth))}
     for at, name in enumerate(FAMILIES):
         rows = held.families == at
         if rows.any():
-            middle = old.get(name, (float(every[0]), every[1:]))
-            point = _fitted(held.picked(rows), middle, pulls, bias=bias)
-            found[name] = _correction(point, int(rows.sum()), bias=bias or bool(middle[1].any()))
+            point = _fitted(held.picked(rows), old.get(name, every), _PULLS, bias=bias)
+            found[name] = _correction(point, int(rows.sum()))
     return {**(prior or {}), **found}
-
-
-def _points(prior: Corrections, classes: int) -> dict[str, tuple[float, Floats]]:
-    return {
-        name: (1 / entry.temperature, np.array(entry.bias or (0.0,) * classes, dtype=np.float64))
-        for name, entry in prior.items()
-    }
 
 
 def cross_fitted(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> Floats:

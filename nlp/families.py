@@ -7,8 +7,10 @@ The script with most letters decides (Hebrew, then Arabic script, win a tie agai
 by letters and words that only Persian or only Arabic writes; Latin script is English or not by function words and
 diacritics. Without any such sign Arabic script counts as Arabic and plain ASCII as English.
 
-Measured on the texts of the model card's sets (64,000 tweets, reviews and mentions, 12 languages in 6 families; no text
-was used to choose the words): see `tests/nlp/test_families.py` for the part that is locked.
+Measured (right family, of about 39,000 tweets, reviews and mentions of the model card's sets; some of the words were
+chosen with these in view): 98.6 % of all; Hebrew 99.9 %, Arabic 99.4 %, English 99.7 %, Persian 97.2 % (the rest is
+mostly short and without a letter of its own, or written in Latin letters), Spanish and French 99.5 %, Italian and
+Portuguese 96.6 %, German 91.4 % in tweets of three words and 99 % in our own mentions.
 """
 
 from __future__ import annotations
@@ -122,7 +124,7 @@ def _arabic(text: str) -> Family:
 def family(text: str) -> Family:
     """Return the family of `text`, cleaned by `nlp.tokens.clean` or not; "other" where it has no letter.
 
-    Takes 2 to 10 microseconds for a mention of the usual length and never fails.
+    Takes 2 to 8 microseconds for a mention of the usual length and never fails.
     """
     if "@" in text or "http" in text or "www." in text:
         text = _FOREIGN.sub(" ", text)

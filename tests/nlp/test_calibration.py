@@ -38,7 +38,8 @@ LIMIT = Threshold(least=0.7, stated=0.8, precision=0.82, coverage=0.6, texts=500
 
 def drawn(honest: Floats, seed: int) -> Ints:
     chance = np.random.default_rng(seed)
-    return (honest.cumsum(axis=1) < chance.random((len(honest), 1))).sum(axis=1).clip(max=honest.shape[1] - 1)
+    steps: Ints = (honest.cumsum(axis=1) < chance.random((len(honest), 1))).sum(axis=1)
+    return steps.clip(max=honest.shape[1] - 1).astype(np.int64)
 
 
 def held_out(sizes: dict[int, int], slopes: dict[int, float], seed: int = 1) -> HeldOut:
@@ -214,8 +215,7 @@ def changed(folder: Path, **fields: object) -> None:
 
 
 def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(folder: Path) -> None:
-    plain = {"calibration": {}, "thresholds": {}}
-    changed(folder, **plain)
+    changed(folder, calibration={}, thresholds={})
     (before,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
     described = manifest.read(folder)
     calibration = {"sentiment": {"hebrew": Correction(temperature=4, texts=100)}}
