@@ -4,7 +4,8 @@ Owns what the model gets to see of a text, in training and in serving alike: bot
 Does not own normalisation for matching or search (that is the stream's), nor batching or padding.
 
 Sources deliver text of any shape: 100,000 characters, lone surrogates, NUL, bidi controls, escapes that a careless feed
-left behind. All of it becomes a sequence of ids, except text in which nothing is left to read: that is `Unscorable`.
+left behind. All of it becomes a sequence of ids, except text in which nothing is left to read, or nothing that the
+vocabulary knows: that is `Unscorable`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from nlp.scorer import Prepared, Unscorable
 URL_WORD: Final = "http"
 HANDLE_WORD: Final = "@user"
 
+_UNKNOWN: Final = "<unk>"
+_FOREIGN: Final = "\ue000"
+"""A character for private use: no vocabulary has it."""
 _MAX_PIECE: Final = 16
 """Characters of the longest pieces worth having; beyond `_MAX_PIECE * max_tokens` no token of the budget can lie."""
 _TAIL_SHARE: Final = 4
@@ -70,6 +74,9 @@ class TextEncoder:
         self._tokenizer = tokenizer
         self._prefix = prefix
         self.max_tokens = max_tokens
+        self._unknown: int | None = tokenizer.token_to_id(_UNKNOWN)
+        wordless = [prefix, f"{prefix}{URL_WORD} {HANDLE_WORD} {URL_WORD}", f"{prefix}{_FOREIGN} {_FOREIGN}"]
+        self._wordless = frozenset(at for entry in tokenizer.encode_batch_fast(wordless) for at in entry.ids)
 
     def readable(self, text: str) -> str:
         """Return the cleaned text, cut far beyond the token budget; raise Unscorable if nothing is left to read."""
@@ -93,7 +100,13 @@ class TextEncoder:
             except Unscorable as error:
                 found.append(error)
         encoded = iter(self.encode([entry for entry in found if isinstance(entry, str)]))
-        return [Prepared(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
+        return [self._known(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
+
+    def _known(self, text: str, ids: list[int]) -> Prepared | Unscorable:
+        """Refuse what is written in a script of which the vocabulary has nothing: its score would be the prefix's."""
+        if self._unknown in ids and self._wordless.issuperset(ids):
+            return Unscorable("the text is in a script that the model does not know")
+        return Prepared(text, ids)
 
     def _truncate(self, ids: list[int]) -> list[int]:
         if len(ids) <= self.max_tokens:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from nlp.grouping import Answer
+from nlp.scorer import Unscorable
 from streams.records import Action, Mention, Pulse, Score, ScoredMention
 
 
@@ -23,11 +24,20 @@ class TextScorer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mention without a score, and why; `unreadable`: no model could score it, so trying again is no use."""
+
+    mention: Mention
+    reason: str
+    unreadable: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
-    """What became of a batch: `records` to pass on, in order, and the mentions without a score with the reason."""
+    """What became of a batch: `records` to pass on, in order, and the mentions that have no score."""
 
     records: list[ScoredMention | Pulse] = field(default_factory=list)
-    refused: list[tuple[Mention, str]] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
 
 
 def needs_score(record: Mention | Pulse) -> bool:
@@ -53,5 +63,6 @@ async def score_records(scorer: TextScorer, records: Sequence[Mention | Pulse], 
         if answer is None or isinstance(answer, Score):
             outcome.records.append(ScoredMention(mention=record, score=answer, scored_at=at))
         else:
-            outcome.refused.append((record, f"{type(answer).__name__}: {answer}"[:1000]))
+            reason = f"{type(answer).__name__}: {answer}"[:1000]
+            outcome.refused.append(Refusal(record, reason, isinstance(answer, Unscorable)))
     return outcome

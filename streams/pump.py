@@ -54,10 +54,15 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that the handler can't deal with, for good: it goes to [dead] and the rest goes on."""
+    """A record that the handler can't deal with, for good: it goes to [dead] and the rest goes on.
+
+    `unreadable`: nobody could (a text in a script that no model knows). It says nothing against us, so it does not
+    count towards the limit that stops the process.
+    """
 
     received: Received
     reason: str
+    unreadable: bool = False
 
 
 Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Rejected]]]
@@ -150,13 +155,14 @@ class _Loop:
             from_delivery(self.stage, self.topic, one.received.delivery, one.received.record, one.reason, now)
             for one in rejected
         ]
+        against_us = len(letters) - sum(one.unreadable for one in rejected)
         if letters:
-            self.count.check(len(deliveries), len(letters), letters[-1].reason)
+            self.count.check(len(deliveries), against_us, letters[-1].reason)
             await self._bury(letters)
         if self.group is not None:
             await self.again(lambda: self.consumer.commit(deliveries))
             self.progress.last_commit_at = self.clock()
-        self.count.add(len(deliveries), len(letters))
+        self.count.add(len(deliveries), against_us)
         metrics.BATCHES.labels(*self.labels).inc()
 
     async def again(self, action: Callable[[], Awaitable[T]]) -> T:

@@ -70,7 +70,7 @@ class Scoring:
             outcome = await score_records(self._scorer, records, self._clock)
         finally:
             self._meter.look()
-        refused = {id(mention): reason for mention, reason in outcome.refused}
+        refused = {id(refusal.mention): refusal for refusal in outcome.refused}
         passed = [item for item in taken if id(item.record) not in refused]
         items = [_item(received, record) for received, record in zip(passed, outcome.records, strict=True)]
         await self._stream.append(SCORED, items)
@@ -78,7 +78,8 @@ class Scoring:
             if isinstance(record, ScoredMention) and record.score is not None:
                 SCORED_TOTAL.labels(record.mention.source_id).inc()
                 LATENCY.labels("score").observe((self._clock() - record.mention.received_at).total_seconds())
-        return [*strange, *(Rejected(item, refused[id(item.record)]) for item in taken if id(item.record) in refused)]
+        found = ((item, refused[id(item.record)]) for item in taken if id(item.record) in refused)
+        return [*strange, *(Rejected(item, refusal.reason, refusal.unreadable) for item, refusal in found)]
 
 
 def _item(received: Received, record: ScoredMention | Pulse) -> Item:

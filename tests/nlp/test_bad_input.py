@@ -116,8 +116,9 @@ def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidd
     assert one == other
 
 
-@pytest.mark.parametrize("text", ["漢字だけです", "ขอบคุณมาก", "यह बहुत अच्छा है", "\ue000\ue001"])
-@pytest.mark.xfail(strict=True, reason="a text of unknown pieces alone is scored, by the prefix; it should be refused")
+@pytest.mark.parametrize(
+    "text", ["漢字だけです", "ขอบคุณมาก", "यह बहुत अच्छा है", "\ue000\ue001", "@you 漢字 https://x.y/z"]
+)
 def test_a_script_that_the_model_cannot_read_is_refused(shipped: OnnxScorer, text: str) -> None:
     (answer,) = shipped.prepare([text])
     assert isinstance(answer, Unscorable)

@@ -50,10 +50,11 @@ async def test_records_keep_their_order_and_what_has_no_text_passes() -> None:
     ]
     assert kinds == [("1", True), "pulse", ("2", False), ("5", False), ("6", True)]
     assert outcome.records[1] is records[1]
-    assert [(m.native_id, reason) for m, reason in outcome.refused] == [
+    assert [(refusal.mention.native_id, refusal.reason) for refusal in outcome.refused] == [
         ("3", "ScorerError: poison"),
         ("4", "Unscorable: empty"),
     ]
+    assert [refusal.unreadable for refusal in outcome.refused] == [False, True]
     assert all(r.scored_at == NOW for r in outcome.records if isinstance(r, ScoredMention))
 
 

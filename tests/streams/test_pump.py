@@ -170,6 +170,18 @@ async def test_what_the_handler_rejects_goes_dead_with_its_source(stream: Embedd
     assert '"native_id":"1"' in letter.payload
 
 
+async def test_what_nobody_could_read_is_dead_but_does_not_stop_the_process(
+    stream: EmbeddedStream, pumping: Pumping
+) -> None:
+    await stream.append(MENTIONS, items(range(120)))
+
+    async def reject_all(batch: Sequence[Received]) -> Sequence[Rejected]:
+        return [Rejected(one, "in a script that the model does not know", unreadable=True) for one in batch]
+
+    await pumping(reject_all)
+    assert len(await pumping.dead()) == 120
+
+
 @pytest.mark.parametrize("error", [StreamError("away"), OSError("reset"), TimeoutError(), DatabaseAway("gone")])
 async def test_a_passing_error_retries_the_same_batch_until_it_is_over(
     stream: EmbeddedStream, pumping: Pumping, error: Exception
