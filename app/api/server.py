@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, status
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -27,6 +28,7 @@ from app.api.review import review_routes
 from app.api.walls import STATIC, wall_routes
 from app.live.hub import Hub
 from app.process import Process
+from app.store.database import StoreUnavailable
 from streams.sources.webhook import WebhookSource
 
 
@@ -38,6 +40,7 @@ def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSou
     """Return the application: operations and webhooks always, walls, history and review where there is a hub."""
     access = Access(process.settings)
     api = FastAPI(title="War Room", docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_exception_handler(StoreUnavailable, _away)
     api.include_router(operation_routes(process.health, access, api.openapi))
     api.include_router(ingest_routes(find, lambda source_id: _is_webhook(process, source_id)))
     if hub is not None:
@@ -51,6 +54,12 @@ def make_app(process: Process, hub: Hub | None, find: Callable[[str], WebhookSou
     api.add_middleware(GZipMiddleware, minimum_size=2000)
     api.add_middleware(SafeHeaders)
     return api
+
+
+async def _away(_request: Request, _error: Exception) -> JSONResponse:
+    """Answer while the database is away: nothing was done, the same request may be right in a moment."""
+    detail = "the database is not available; nothing was done, try again"
+    return JSONResponse({"detail": detail}, status.HTTP_503_SERVICE_UNAVAILABLE, {"Retry-After": "5"})
 
 
 def _is_webhook(process: Process, source_id: str) -> bool:

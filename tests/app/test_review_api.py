@@ -13,6 +13,7 @@ import pytest
 
 from app.api.review import MAX_BODY, Labels
 from app.store import SKIP
+from app.store.database import StoreUnavailable
 from nlp.scorer import LABELS
 from tests.app.conftest import TOKEN, Served
 from tests.app.store_world import NOON, placed, post, withdrawal
@@ -237,3 +238,18 @@ async def test_the_description_has_the_body(client: httpx.AsyncClient) -> None:
     described = (await client.get("/openapi.json")).json()["paths"]["/api/review"]["post"]
     schema = described["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == {"source_kind", "native_id", "realm", "revision", "labels", "note", "by"}
+
+
+async def test_a_database_that_is_away_is_said_and_can_be_tried_again(
+    served: Served, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("connection refused at db.internal")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(type(served.process.store), "queue_figures", away)
+        told = await client.get("/api/review/figures")
+    assert (told.status_code, told.headers["retry-after"]) == (503, "5")
+    assert "try again" in told.json()["detail"]
+    assert "db.internal" not in told.text
+    assert (await client.get("/api/review/figures")).status_code == 200
