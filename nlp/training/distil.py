@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from transformers import BertConfig
 
 from nlp.grouping import groups
 from nlp.network import PREFIX, Network, load_checkpoint, save_checkpoint
+from nlp.onnx_cpu import cores
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
@@ -37,7 +39,6 @@ from nlp.training.real_texts import real_corpora
 from nlp.training.train import optimiser_of, set_rates
 
 _OUTPUTS: Final = (*LABELS, "embedding")
-_TEACH_TOKENS: Final = 2048
 _TRUTH: Final = 0.3
 """Weight of the people's label beside the teacher's opinion of the same text."""
 _MEANING: Final = 2.0
@@ -95,13 +96,20 @@ def _prune(wide_in: nn.Linear, wide_out: nn.Linear, thin_in: nn.Linear, thin_out
 
 def soft_targets(teacher: Path, items: list[Item]) -> dict[str, Tensor]:
     """Return per output the exported teacher's answers for all items: probabilities and unit vectors."""
-    session = onnxruntime.InferenceSession(str(teacher / "model.onnx"), providers=["CPUExecutionProvider"])
-    found: dict[str, Any] = {}
-    for group in groups([len(item.ids) for item in items], _TEACH_TOKENS):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # a batch for each core is faster than all cores for a batch
+    session = onnxruntime.InferenceSession(str(teacher / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+    def taught(group: list[int]) -> Any:
         ids, mask = padded([items[at] for at in group])
-        answers = session.run(list(_OUTPUTS), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
-        for name, rows in zip(_OUTPUTS, answers, strict=True):
-            found.setdefault(name, np.empty((len(items), rows.shape[1]), np.float32))[group] = rows
+        return session.run(list(_OUTPUTS), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+
+    order = groups([len(item.ids) for item in items])
+    found: dict[str, Any] = {}
+    with ThreadPoolExecutor(cores()) as threads:
+        for group, answers in zip(order, threads.map(taught, order), strict=True):
+            for name, rows in zip(_OUTPUTS, answers, strict=True):
+                found.setdefault(name, np.empty((len(items), rows.shape[1]), np.float32))[group] = rows
     return {name: torch.from_numpy(rows) for name, rows in found.items()}
 
 
