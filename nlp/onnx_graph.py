@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore] # no stubs
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -74,6 +74,7 @@ class Graph:
         self._makers = {name: node for node in graph.node for name in node.output}
         self.inputs = {entry.name for entry in graph.input}
         self.outputs = tuple(entry.name for entry in graph.output)
+        self.nodes = tuple(graph.node)
 
     def refused(self, name: str, wanted: str) -> GraphRefused:
         """Return the error that says what was `wanted` where the tensor `name` is made."""
@@ -190,10 +191,10 @@ class Graph:
         if node.op_type == "Gemm" and self.constant(given[1]) is not None:
             return self._gemm(node)
         if node.op_type == "DynamicQuantizeMatMul":
-            return self._scaled(given[1], given[2], given[3:4], given[0]), self._biases(given[4:5])
+            return self._scaled(node, given[2], given[3:4], given[0]), self._biases(given[4:5])
         if node.op_type == "MatMulIntegerToFloat":
             source = self._before_quantising(given[0])
-            return self._scaled(given[1], given[3], given[5:6], source), self._biases(given[6:7])
+            return self._scaled(node, given[3], given[5:6], source), self._biases(given[6:7])
         if node.op_type == "Mul":
             return self._integer(node)
         return None
@@ -214,7 +215,7 @@ class Graph:
         (scales,) = [name for name in node.input if name != casts[0]]
         product = self.maker(self._input(casts[0]))
         factors, _ = self.split(self.expect(scales, "Mul", "the scales of an int8 product"), "a stored scale")
-        weight = self._dequantised(product.input[1], factors, product.input[3:4])
+        weight = self._dequantised(product, factors, product.input[3:4])
         return _Product(weight, self._before_quantising(product.input[0])), []
 
     def _input(self, name: str) -> str:
@@ -223,13 +224,13 @@ class Graph:
     def _before_quantising(self, name: str) -> str:
         return str(self.expect(name, "DynamicQuantizeLinear", "an input quantised as it comes").input[0])
 
-    def _scaled(self, weight: str, scales: str, zero: Iterable[str], source: str) -> _Product:
+    def _scaled(self, node: Any, scales: str, zero: Iterable[str], source: str) -> _Product:
         factors = self.stored(scales, "the stored scales of a weight")
-        return _Product(self._dequantised(weight, factors, zero), source)
+        return _Product(self._dequantised(node, factors, zero), source)
 
-    def _dequantised(self, weight: str, scales: NDArray[Any], zero: Iterable[str]) -> Array:
+    def _dequantised(self, node: Any, scales: NDArray[Any], zero: Iterable[str]) -> Array:
         """Return (inputs, outputs) in float32; scales and zero points are per output channel or one for all."""
-        whole = self.stored(weight, "a stored int8 weight").astype(np.float32)
+        whole = self.stored(node.input[1], f"a stored int8 weight, as {node.name!r} needs").astype(np.float32)
         for name in filter(None, zero):
             whole = whole - self.stored(name, "a stored zero point").astype(np.float32)
         return np.asarray(whole * scales.astype(np.float32))
@@ -264,11 +265,11 @@ class Graph:
         whole = [product.weight for product in products if product.channels is None]
         if not whole or len({product.source for product in products}) != 1:
             raise self.refused(name, "one linear layer: its products read different tensors")
-        weight = np.sum(whole, axis=0, dtype=np.float32)
+        if any(value.size not in {1, whole[0].shape[1]} for value in biases):
+            raise self.refused(name, f"a linear layer with one bias for each of {whole[0].shape[1]} outputs")
+        weight = np.asarray(np.sum(whole, axis=0, dtype=np.float32))
         for product in products:
             if product.channels is not None:
                 np.add.at(weight, product.channels, product.weight)
-        bias = np.sum(biases, axis=0, dtype=np.float32) if biases else np.zeros(weight.shape[1], np.float32)
-        if bias.shape != weight.shape[1:]:
-            raise self.refused(name, f"a linear layer with one bias for each of {weight.shape[1]} outputs")
+        bias = np.asarray(np.sum([np.zeros(weight.shape[1]), *biases], axis=0), dtype=np.float32)
         return Linear(np.ascontiguousarray(weight.T), bias, products[0].source)

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import cached_file
 
 from nlp import answers, grouping, manifest
 from nlp.calibration import without_doubt
@@ -43,10 +44,13 @@ def _located(source: str | Path) -> tuple[str, dict[str, Any]]:
     raise FileNotFoundError(f"{source} is neither a folder nor a hub id like owner/name or owner/name@revision")
 
 
-def _revision(source: str | Path, commit: str | None) -> str:
-    """Return twelve digits that name the weights: of the hub's commit, or over the files of a folder."""
-    if commit:
-        return commit[:12]
+def _revision(source: str | Path, revision: str | None) -> str:
+    """Return twelve digits that name the weights: of the hub's commit, or over the files of a folder.
+
+    A hub's `revision` may be a branch, which moves; the cache keeps each commit in a folder of its name.
+    """
+    if revision is not None:
+        return Path(str(cached_file(str(source), "config.json", revision=revision))).parent.name[:12]
     files = sorted(path for pattern in _WEIGHTS for path in Path(source).glob(pattern))
     return hashlib.sha256("".join(manifest.checksum(path).sha256 for path in files).encode()).hexdigest()[:12]
 
@@ -66,7 +70,11 @@ class TorchClassifier:
         Raise LabelsRefused if the labels cannot be mapped, and OSError if there is no such model.
         """
         place, how = _located(source)
-        model = AutoModelForSequenceClassification.from_pretrained(place, **how)
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(place, **how)
+            self._tokenizer = AutoTokenizer.from_pretrained(place, **how)
+        except OSError as error:
+            raise OSError(f"the classifier {source} cannot be loaded: {error}") from error
         if model.config.problem_type not in {None, "single_label_classification"}:
             raise LabelsRefused(
                 f"{source}: a model of type {model.config.problem_type} gives no distribution of labels"
@@ -76,11 +84,10 @@ class TorchClassifier:
         except LabelsRefused as error:
             raise LabelsRefused(f"{source}: {error}") from error
         self.task, self.name = task, Path(place).name if Path(source).is_dir() else place
-        self.revision = _revision(source, getattr(model.config, "_commit_hash", None))
+        self.revision = _revision(place, how.get("revision"))
         self._columns = [LABELS[task].index(label) for label in mapped]
         self._device = device or best_device()
         self._model = model.to(self._device, precision(self._device)).eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(place, **how)
         positions = getattr(model.config, "max_position_embeddings", _MOST_TOKENS)
         # RoBERTa and its kin count positions from 2 on, so two of them are not there to use.
         self._max_tokens = min(positions - 2, self._tokenizer.model_max_length, _MOST_TOKENS)

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nlp.choice import BackendMissing, open_scorer
 from nlp.labels import LabelsRefused
-from nlp.scorer import LABELS, Closed, Unscorable
+from nlp.scorer import LABELS, Closed, Prepared, Unscorable
+from streams.records import Score
 from tests.nlp.counting import LetterScorer
 
 MISSES = "misses the tests of the torch backend: torch or transformers is not installed (extra gpu)"
@@ -66,6 +68,7 @@ def test_a_foreign_classifier_is_read_by_its_own_labels(foreign: Path) -> None:
         assert values["positive"] > values["neutral"] > values["negative"]
         assert math.isclose(sum(values.values()), 1, abs_tol=1e-9)
     assert scorer.model_id == "letters+sentiment:tiny" == first.model_id
+    assert scorer.model_revision == first.model_revision != LetterScorer().model_revision
     assert first.urgency == LetterScorer().score(["good so fine"])[0].urgency
     with pytest.raises(Unscorable):
         scorer.score([""])
@@ -78,6 +81,45 @@ def test_unknown_labels_are_refused_until_they_are_stated(foreign: Path) -> None
     stated = {"LABEL_0": "negative", "LABEL_1": "positive", "LABEL_2": "neutral"}
     (opinion,) = TorchClassifier(foreign, stated=stated).opinions(["good"])
     assert opinion.label == "negative"
+
+
+def test_a_label_order_is_never_assumed(foreign: Path) -> None:
+    (named,) = TorchClassifier(foreign).opinions(["good"])
+    relabel(foreign, {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"})
+    (renamed,) = TorchClassifier(foreign).opinions(["good"])
+    assert (named.label, renamed.label) == ("positive", "negative")
+    assert named.probabilities["positive"] == renamed.probabilities["negative"]
+
+
+def test_a_doubt_about_our_head_is_not_one_about_the_foreign_one(foreign: Path) -> None:
+    class Doubting(LetterScorer):
+        def run(self, batch: Sequence[Prepared]) -> list[Score]:
+            return [score.model_copy(update={"uncertain": ("sentiment", "urgency")}) for score in super().run(batch)]
+
+    (score,) = ReplacedHead(Doubting(), TorchClassifier(foreign)).score(["good"])
+    assert score.uncertain == ("urgency",)
+
+
+def test_a_hub_id_is_opened_at_its_revision(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of huggingface_hub as a fetch leaves it, and no network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = tmp_path / "hub" / "models--acme--tiny-mood"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "v1").write_text(commit)
+    shutil.copytree(foreign, place / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    classifier = TorchClassifier("acme/tiny-mood@v1")
+    assert (classifier.name, classifier.revision) == ("acme/tiny-mood", commit[:12])
+    assert classifier.opinions(["good"])[0].label == "positive"
+    with pytest.raises(OSError, match="acme/other"):
+        TorchClassifier("acme/other@v1")
+
+
+@pytest.mark.parametrize("source", ["nowhere", "/no/such/folder", "a/b/c", "owner/name@", "../owner/name"])
+def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(source: str) -> None:
+    with pytest.raises(FileNotFoundError, match="neither a folder nor a hub id"):
+        TorchClassifier(source)
 
 
 def test_classes_that_share_a_label_are_summed(foreign: Path) -> None:
@@ -119,9 +161,3 @@ def test_our_own_checkpoint_scores_all_tasks(tmp_path: Path, foreign: Path) -> N
     scorer.close()
     with pytest.raises(Closed):
         scorer.score(["good"])
-
-
-def test_without_torch_the_choice_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("nlp.choice.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(BackendMissing, match=r"warroom\[gpu\]"):
-        open_scorer(tmp_path, backend="torch")
