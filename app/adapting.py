@@ -15,8 +15,8 @@ from app.settings import Settings
 from nlp.adapt import adapt
 from nlp.adapt_figures import Adaptation
 from nlp.labelled import BadLabels
-from nlp.onnx_cpu import SHIPPED
 from nlp.rows import Form, read_rows
+from nlp.shipped import folder_of
 from nlp.verdicts import Verdict, verdict
 
 
@@ -35,4 +35,4 @@ def read_labels(name: str, source: BinaryIO, form: Form | None) -> Iterator[Verd
 
 def adapt_model(settings: Settings, folder: Path | None, verdicts: Iterable[Verdict], out: Path) -> Adaptation:
     """Adapt the model in `folder` (None: the one of the settings) into the new folder `out`; raise as `adapt` does."""
-    return adapt(folder or settings.model or SHIPPED, verdicts, out, now=utc_now())
+    return adapt(folder_of(folder or settings.model), verdicts, out, now=utc_now())

@@ -118,7 +118,7 @@ def _form_of(file: Path, form: str) -> str | None:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True), default="-")
-@click.option("--model", "folder", type=click.Path(path_type=Path), default=None, help="folder of the model")
+@click.option("--model", "folder", type=click.Path(path_type=Path), default=None, help="small, fast or a folder")
 @_form
 @_column
 def score(file: Path, folder: Path | None, form: str, columns: dict[str, str]) -> None:
@@ -174,7 +174,7 @@ def _twice(file: Path) -> Iterator[Callable[[], BinaryIO]]:
     "folders",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="folder of the model; repeat it to compare models on the same texts",
+    help="small, fast or a folder; repeat it to compare models on the same texts",
 )
 @click.option(
     "--precision",
@@ -274,9 +274,9 @@ def show(folder: Path | None, shape: str) -> None:
     """
     with _told():
         from nlp.description import describe, lines  # noqa: PLC0415  commands start fast
-        from nlp.onnx_cpu import SHIPPED  # noqa: PLC0415  commands start fast
+        from nlp.shipped import folder_of  # noqa: PLC0415  commands start fast
 
-        found = describe(folder or read_settings().model or SHIPPED)
+        found = describe(folder_of(folder or read_settings().model))
         told = asdict(found) | {"sound": found.sound, "bytes": found.bytes}
         click.echo(json.dumps(told, ensure_ascii=False, indent=1) if shape == "json" else "\n".join(lines(found)))
     if not found.sound:

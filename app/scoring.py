@@ -20,6 +20,7 @@ from nlp.labelled import Reading, read_labelled, survey_of
 from nlp.onnx_cpu import SHIPPED
 from nlp.rows import Form, read_rows
 from nlp.scorer import Scorer
+from nlp.shipped import SIZES, WEIGHTS, folder_of
 
 
 def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[], Scorer]:
@@ -28,11 +29,12 @@ def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[],
     A folder with a manifest is a shipped model, one with `heads.json` a checkpoint for torch; any other is a Hugging
     Face sequence classifier, which takes the place of the shipped model's sentiment head.
     """
-    path = folder or settings.model or SHIPPED
+    path = folder_of(folder or settings.model)
     sentiment: str | Path | None = settings.sentiment_model or None
     if not path.is_dir():
-        raise FileNotFoundError(f"no folder {path}: name a model's folder (WARROOM_MODEL, or --model)")
-    if path != SHIPPED and not is_ours(path):
+        names = " or ".join(SIZES)
+        raise FileNotFoundError(f"no folder {path}: name {names}, or a model's folder (WARROOM_MODEL, or --model)")
+    if path.parent != WEIGHTS and not is_ours(path):
         path, sentiment = SHIPPED, path
     labels = dict(pair.rsplit("=", 1) for pair in settings.sentiment_labels)
     return lambda: open_scorer(

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="postgresql://user:password@host/name or sqlite:///path; empty: SQLite in data",
     )
-    model: Path | None = Field(default=None, description="folder of the model; empty: the one that is shipped")
+    model: Path | None = Field(default=None, description="model: small, fast or a folder; empty: small")
     sentiment_model: str = Field(
         default="",
         description="Hugging Face classifier that replaces the sentiment head: folder or hub id owner/name@revision "

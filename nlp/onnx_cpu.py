@@ -20,11 +20,12 @@ from tokenizers import Tokenizer
 
 from nlp import answers, grouping, manifest
 from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, ScorerError, Unscorable
+from nlp.shipped import folder_of
 from nlp.tokens import TextEncoder
 from streams.records import Score
 
-SHIPPED: Final = Path(__file__).parent / "weights" / "small"
-"""The folder of the model that comes with War Room."""
+SHIPPED: Final = folder_of(None)
+"""The folder of the model that is used unless another is chosen."""
 
 Array = NDArray[np.floating[Any]]
 
