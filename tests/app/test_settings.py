@@ -26,6 +26,7 @@ def test_defaults_need_nothing() -> None:
         ({"WARROOM_HOST": "::"}, ["WARROOM_ACCESS_TOKEN"]),
         ({"WARROOM_DATABASE_URL": "file:/no/such/file"}, ["WARROOM_DATABASE_URL", "can't be read"]),
         ({"WARROOM_LATENESS": "nan"}, ["WARROOM_LATENESS"]),
+        ({"WARROOM_SENTIMENT_LABELS": "a=negative,b"}, ["WARROOM_SENTIMENT_LABELS", "'b'", "LABEL_0=negative"]),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_remedy(environment: dict[str, str], words: list[str]) -> None:
