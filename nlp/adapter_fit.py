@@ -24,6 +24,7 @@ STRENGTHS: Final = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 """From hardly any change to much; beyond the last the labels would be learned by heart."""
 _OF_BIAS: Final = 0.01
 _ROUNDS: Final = 60
+_TOLERANCE: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Lesson:
         return self.logits if shift is None else self.logits + self.vectors @ shift.weights.T + shift.bias
 
 
-def fit(lesson: Lesson, strength: float) -> Shift:
-    """Return the shift with the least penalised loss on all texts of the lesson."""
+def fit(lesson: Lesson, strength: float, start: Shift | None = None) -> Shift:
+    """Return the shift with the least penalised loss on all texts of the lesson; one near `start` is found sooner."""
     classes, size = lesson.logits.shape[1], lesson.vectors.shape[1]
     slopes, biases = family_slopes(lesson.corrections, lesson.families, classes)
     scaled, rows = lesson.logits * slopes + biases, np.arange(len(lesson.truth))
@@ -73,8 +74,9 @@ def fit(lesson: Lesson, strength: float) -> Shift:
         gradient: Floats = ((found * slopes).T @ inputs).ravel() + strength * point
         return loss, gradient
 
-    weights = minimise(objective, np.zeros(classes * (size + 1)), rounds=_ROUNDS, tolerance=1e-4)
-    weights = weights.reshape(classes, size + 1)
+    near = start or Shift(np.zeros((classes, size)), np.zeros(classes))
+    first = np.column_stack([near.weights, near.bias * _OF_BIAS**0.5]).ravel()
+    weights = minimise(objective, first, rounds=_ROUNDS, tolerance=_TOLERANCE).reshape(classes, size + 1)
     return Shift(weights[:, :-1], weights[:, -1] * _OF_BIAS**-0.5)
 
 
@@ -92,8 +94,10 @@ def choose(lesson: Lesson, strengths: Sequence[float] = STRENGTHS) -> float | No
             return None
         part, rest = lesson.picked(unseen), lesson.picked(~unseen)
         totals[None] += _loss(part, None)
+        shift = None
         for strength in strengths:
-            totals[strength] += _loss(part, fit(rest, strength))
+            shift = fit(rest, strength, shift)
+            totals[strength] += _loss(part, shift)
     return min(totals, key=lambda strength: totals[strength])
 
 
