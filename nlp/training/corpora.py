@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from nlp.scorer import LABELS, SENTIMENT
 OWN: Final = Path(__file__).parent / "data"
 _KINDS: Final = {"mentions": "own", "events": "events", "opinions": "plain"}
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
+_LINK_OR_HANDLE: Final = re.compile(r"https?\S*|@\w+")
+_WORD: Final = re.compile(r"\w+")
 _NEAR_COPY: Final = 0.6
 """Share of common words from which two Persian reviews count as one."""
 
@@ -134,7 +137,23 @@ def sentiment_corpora(folder: Path) -> list[Corpus]:
     hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.labels[SENTIMENT] != off_topic]
     hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.labels[SENTIMENT] != off_topic]
     persian = Corpus("persian", 0.14, *_persian(folder / "persian_deepsentipers"))
-    return [*corpora, english, hebrew, persian]
+    return unseen([*corpora, english, hebrew, persian])
+
+
+def unseen(corpora: list[Corpus]) -> list[Corpus]:
+    """Take out of every held-out part what stands in any training part, and return the corpora.
+
+    Most of TweetEval's validation tweets are also XLM-T's English training tweets. Links, handles, case and punctuation
+    make no difference.
+    """
+    seen = {_words(example.text) for corpus in corpora for example in corpus.train}
+    for corpus in corpora:
+        corpus.dev = [example for example in corpus.dev if _words(example.text) not in seen]
+    return corpora
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(_LINK_OR_HANDLE.sub(" ", text.lower())))
 
 
 def auxiliary_corpora(folder: Path) -> list[Corpus]:

@@ -74,7 +74,7 @@ def main() -> None:
     print("|---" * 8 + "|")
     for task in LABELS:
         for corpus in corpora:
-            if task in corpus.tasks:
+            if task in corpus.dev[0].labels:
                 print(row(scorer, corpus, task), flush=True)
     (events,) = (corpus for corpus in own if EVENT in corpus.tasks)
     share, count = same_event_found(scorer, events.dev)

@@ -24,7 +24,7 @@ def public(tmp_path: Path) -> Path:
                 tmp_path, f"xlm_t/{lang}_{part}.tsv", [('a "quoted" one', "negative"), ("b", "positive"), ("c", "odd")]
             )
     table(tmp_path, "semeval2017_en/train.tsv", [("a", "neutral", "file")])
-    table(tmp_path, "tweeteval_sentiment/val.tsv", [("a", "neutral")])
+    table(tmp_path, "tweeteval_sentiment/val.tsv", [("@you a quoted, ONE http://x", "neutral"), ("fresh", "neutral")])
     for part in ("train", "val"):
         table(tmp_path, f"hebrew_sentiment/{part}.tsv", [("טוב", "positive"), ("שונה", "neutral"), ("רע", "negative")])
     reviews = [(f"review number {n} of many words here {n}", "positive", "1") for n in range(60)]
@@ -48,6 +48,11 @@ def test_labels_are_mapped_by_name_and_quotes_are_text(public: Path) -> None:
     assert tweets.tasks == (SENTIMENT,)
     assert [example.text for example in tweets.train] == ['a "quoted" one', "b"]
     assert [LABELS[SENTIMENT][example.labels[SENTIMENT]] for example in tweets.train] == ["negative", "positive"]
+
+
+def test_what_any_set_teaches_is_not_held_out(public: Path) -> None:
+    (english,) = (corpus for corpus in sentiment_corpora(public) if corpus.name == "semeval")
+    assert [example.text for example in english.dev] == ["fresh"]
 
 
 def test_off_topic_is_not_taken_for_neutral(public: Path) -> None:
