@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -77,6 +78,7 @@ class TextEncoder:
         self._unknown: int | None = tokenizer.token_to_id(_UNKNOWN)
         wordless = [prefix, f"{prefix}{URL_WORD} {HANDLE_WORD} {URL_WORD}", f"{prefix}{_FOREIGN} {_FOREIGN}"]
         self._wordless = frozenset(at for entry in tokenizer.encode_batch_fast(wordless) for at in entry.ids)
+        self._letters: frozenset[str] | None = None
 
     def readable(self, text: str) -> str:
         """Return the cleaned text, cut far beyond the token budget; raise Unscorable if nothing is left to read."""
@@ -103,10 +105,20 @@ class TextEncoder:
         return [self._known(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
 
     def _known(self, text: str, ids: list[int]) -> Prepared | Unscorable:
-        """Refuse what is written in a script of which the vocabulary has nothing: its score would be the prefix's."""
-        if self._unknown in ids and self._wordless.issuperset(ids):
+        """Refuse what is mostly written in a script that the vocabulary lacks: its score would be the prefix's, or that
+        of the punctuation, emoji and foreign words that stand among what can't be read ("Пожар!" is no praise).
+        """  # noqa: D205  one sentence
+        if self._unknown in ids and (self._wordless.issuperset(ids) or self._mostly_unknown(text)):
             return Unscorable("the text is in a script that the model does not know")
         return Prepared(text, ids)
+
+    def _mostly_unknown(self, text: str) -> bool:
+        """Return whether no piece of the vocabulary holds most of the text's letters."""
+        if self._letters is None:  # a tenth of a second, for which only a text with unknown pieces asks
+            self._letters = frozenset("".join(self._tokenizer.get_vocab(with_added_tokens=False)))
+        plain = unicodedata.normalize("NFKC", _HANDLE.sub("", text.replace(HANDLE_WORD, "").replace(URL_WORD, "")))
+        letters = [char for char in plain if char.isalpha()]
+        return 2 * sum(char not in self._letters for char in letters) > len(letters)
 
     def _truncate(self, ids: list[int]) -> list[int]:
         if len(ids) <= self.max_tokens:

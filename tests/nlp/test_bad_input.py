@@ -117,11 +117,32 @@ def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidd
 
 
 @pytest.mark.parametrize(
-    "text", ["漢字だけです", "ขอบคุณมาก", "यह बहुत अच्छा है", "\ue000\ue001", "@you 漢字 https://x.y/z"]
+    "text",
+    [
+        "漢字だけです",
+        "ขอบคุณมาก",
+        "यह बहुत अच्छा है",
+        "\ue000\ue001",
+        "@you 漢字 https://x.y/z",
+        "Помогите! Пожар!",
+        "今日はとても楽しかった!",
+        "中文,中文",
+        "नमस्ते 😡",
+        "今日 2024",
+        "@you Пожар, http://x.y #OK",
+    ],
 )
 def test_a_script_that_the_model_cannot_read_is_refused(shipped: OnnxScorer, text: str) -> None:
     (answer,) = shipped.prepare([text])
     assert isinstance(answer, Unscorable)
+
+
+@pytest.mark.parametrize(
+    "text", ["The sign says 出口, I think", "😀 \U0001fae0", "Пожар at our office, help", "$$ ₿ 5%"]
+)
+def test_what_the_model_can_mostly_read_is_scored(shipped: OnnxScorer, text: str) -> None:
+    (answer,) = shipped.prepare([text])
+    assert isinstance(answer, Prepared)
 
 
 FILLER = "The parcel came on Tuesday and I wrote it down in my little book about parcels. "
