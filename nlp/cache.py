@@ -4,13 +4,13 @@ Owns the two maps, their bound, and which texts of a batch need the model at all
 running a model. Not safe for threads: the scorer's owner thread alone uses it. Errors are never remembered, and never
 stand for a near copy: that is tried on its own.
 
-A copy is a text with the same token ids: the model cannot tell them apart, whatever was cut off or folded before. So
-the share of a long text, or one with another link or handle, costs nothing and risks nothing.
+A copy is a text that reads the same once cleaned (`tokens.clean`): so the share with another link or handle costs
+nothing and risks nothing. Equal token ids would not do: a classifier in the place of a head reads the text by a
+vocabulary of its own, and the calibration goes by the text's family.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +46,8 @@ class _Keys(NamedTuple):
 
 def _keys(entry: Prepared) -> _Keys:
     form = near_form(entry.text).encode("utf-8", "surrogatepass")
-    ids = array("i", entry.ids).tobytes()
-    return _Keys(blake2b(ids, digest_size=16).digest(), blake2b(form, digest_size=16).digest())
+    text = entry.text.encode("utf-8", "surrogatepass")
+    return _Keys(blake2b(text, digest_size=16).digest(), blake2b(form, digest_size=16).digest())
 
 
 class _Answers:

@@ -61,11 +61,13 @@ def test_an_unsettled_answer_stands_for_its_very_text_alone() -> None:
     assert (cache.counts.exact, cache.counts.near, cache.counts.missed) == (4, 0, 3)
 
 
-def test_texts_of_the_same_ids_are_copies_whatever_they_look_like() -> None:
+def test_texts_of_the_same_ids_are_no_copies_for_a_second_model_reads_them_by_another_vocabulary() -> None:
     cache, model = AnswerCache(10), Model()
-    cut = [Prepared(f"a long text {end}", [1, 2, 3]) for end in ("one", "two")]
-    assert scored_as([*cache.answer(cut[:1], model), *cache.answer(cut[1:], model)]) == ["a long text one"] * 2
-    assert cache.counts.exact == 1
+    unknown = [Prepared(text, [1, 2, 3]) for text in ("Acme \u7cdf\u7cd5", "Acme \u5f88\u597d")]
+    assert scored_as([*cache.answer(unknown[:1], model), *cache.answer(unknown[1:], model)]) == [
+        one.text for one in unknown
+    ]
+    assert (cache.counts.exact, cache.counts.missed) == (0, 2)
 
 
 def test_errors_are_neither_remembered_nor_shared_with_near_copies() -> None:
