@@ -8,7 +8,7 @@ Several models are judged on the very same texts: those that each of them scored
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -169,9 +169,11 @@ def group(judged: Judged, name: str, picked: Ints, precision: float = PRECISION)
 
 def selections(judged: Judged) -> dict[str, Ints]:
     """Return the indices of all texts, then of each language, by name."""
-    langs = np.array(judged.langs)
-    of_each = {lang: np.nonzero(langs == lang)[0] for lang in sorted(set(judged.langs))}
-    return {EVERYTHING: np.arange(len(judged.truth)), **of_each}
+    of_each: dict[str, list[int]] = defaultdict(list)
+    for at, lang in enumerate(judged.langs):
+        of_each[lang].append(at)
+    picks = {lang: np.array(rows, dtype=np.int64) for lang, rows in sorted(of_each.items())}
+    return {EVERYTHING: np.arange(len(judged.truth)), **picks}
 
 
 def differences(judged: Judged, against: Judged, picked: Ints, precision: float = PRECISION) -> dict[str, Figure]:

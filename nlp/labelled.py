@@ -25,6 +25,8 @@ _SHOWN: Final = 10
 _OLD_CODES: Final = {"iw": "he", "in": "id", "ji": "yi"}
 """Codes that ISO 639 withdrew and that channels still send."""
 _UNTOLD: Final = {"", "und", "unknown", "none", "null", "nan"}
+_LONGEST: Final = 35
+"""Characters of the longest tag that a mention may have; what is longer, or has control characters, is no language."""
 
 
 class BadLabels(ValueError):
@@ -86,7 +88,8 @@ def _truth(row: Row, reading: Reading) -> str | None:
 
 def _language(row: Row, text: str, name: str) -> str:
     said = str(row.fields.get(name) or "").strip().casefold().replace("_", "-").partition("-")[0]
-    return _BY_SCRIPT.format(family(text)) if said in _UNTOLD else _OLD_CODES.get(said, said)
+    untold = said in _UNTOLD or len(said) > _LONGEST or not said.isprintable() or "|" in said
+    return _BY_SCRIPT.format(family(text)) if untold else _OLD_CODES.get(said, said)
 
 
 def read_row(row: Row, reading: Reading, survey: Survey) -> Labelled | None:

@@ -9,7 +9,7 @@ import pytest
 
 from nlp import quality
 from nlp.answers import scores
-from nlp.evaluate import differences, judge, judge_each, selections
+from nlp.evaluate import Judged, differences, judge, judge_each, selections
 from nlp.evaluation_report import as_object, evaluations, markdown, mean_of_languages
 from nlp.labelled import Labelled
 from nlp.onnx_cpu import OnnxScorer
@@ -152,3 +152,10 @@ def test_the_shipped_model_is_better_than_chance_on_plain_texts(shipped: OnnxSco
     judged = judge(shipped, [Labelled(text, label, "en") for label, text in plain.items()], "sentiment")
     assert (judged.probabilities.argmax(axis=1) == judged.truth).all()
     assert math.isclose(judged.probabilities[0].sum(), 1, abs_tol=1e-6)
+
+
+def test_each_language_picks_its_own_texts_in_order() -> None:
+    judged = Judged(("a", "b"), np.zeros(5, dtype=np.int64), np.full((5, 2), 0.5), ("he", "en", "he", "ar", "en"), 0)
+    picks = {name: rows.tolist() for name, rows in selections(judged).items()}
+    assert picks == {"all": [0, 1, 2, 3, 4], "ar": [3], "en": [1, 4], "he": [0, 2]}
+    assert list(picks) == ["all", "ar", "en", "he"]
