@@ -4,8 +4,9 @@ Owns the output's form and its errors. Does not own reading rows (`rows`), the c
 
 A row is a JSON object with `text`, or a row of CSV or TSV with that column. Out comes a JSON object: the row's fields
 with `sentiment`, `urgency` and `intent`, each `{"label": ..., "probabilities": {label: p, ...}}`, with `model`, and
-with `uncertain`, the tasks in doubt; fields of these names are replaced. A row that can't be read or scored comes out
-with `error` instead, beside the fields that could be read. Blank lines are skipped.
+with `uncertain`, the tasks in doubt; fields of these names, and an `error` of an earlier run, are replaced. A row that
+can't be read or scored comes out with `error` instead, beside the other fields that could be read. Blank lines are
+skipped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from streams.records import Score
 
 _CHUNK_ROWS: Final = 4096
 _CHUNK_BYTES: Final = 32 << 20
+_ANSWERS: Final = {SENTIMENT, URGENCY, INTENT, "uncertain", "model", "error"}
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -47,11 +49,12 @@ def _fault(row: Row, column: str) -> str:
 
 def _finished(row: Row, answer: Answer | str) -> dict[str, Any]:
     """Return the object to print: the row with its score, or with the error that stands in for one."""
+    given = {name: value for name, value in row.fields.items() if name not in _ANSWERS}
     if not isinstance(answer, Score):
-        return {**row.fields, "error": f"line {row.line}: {answer}"}
+        return {**given, "error": f"line {row.line}: {answer}"}
     opinions = {SENTIMENT: answer.sentiment, URGENCY: answer.urgency, INTENT: answer.intent}
     return {
-        **row.fields,
+        **given,
         **{task: opinion.model_dump() for task, opinion in opinions.items()},
         "uncertain": list(answer.uncertain),
         "model": f"{answer.model_id}@{answer.model_revision}",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,11 +109,19 @@ def _no_constant(name: str) -> NoReturn:
     raise BadLine(f"not valid JSON: {name} is not a JSON number")
 
 
+def _number(digits: str) -> float:
+    """Return a number that JSON can hold again: 1e999 is infinite here, and `Infinity` is no JSON."""
+    number = float(digits)
+    if math.isinf(number):
+        raise BadLine(f"not valid JSON: {digits[:40]} is too large a number")
+    return number
+
+
 def _json_row(number: int, line: bytes | BadLine) -> Row:
     if isinstance(line, BadLine):
         return Row(number, fault=str(line))
     try:
-        value = json.loads(_text(line.strip()), parse_constant=_no_constant)
+        value = json.loads(_text(line.strip()), parse_constant=_no_constant, parse_float=_number)
     except json.JSONDecodeError as error:
         return Row(number, fault=f"not valid JSON: {error}")
     except RecursionError:

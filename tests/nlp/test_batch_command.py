@@ -161,3 +161,10 @@ def test_on_the_shipped_model(shipped: OnnxScorer) -> None:
         "positive",
     ]
     assert found[0]["model"] == f"{shipped.model_id}@{shipped.model_revision}"
+
+
+def test_what_an_earlier_run_wrote_does_not_stay_beside_the_new_answer() -> None:
+    source = b'{"text": "a", "error": "line 9: old"}\n{"text": "", "sentiment": {"label": "x"}, "model": "old@1"}\n'
+    _, (scored, failed), _ = run(source)
+    assert "error" not in scored
+    assert sorted(failed) == ["error", "text"]

@@ -99,3 +99,9 @@ def test_whatever_python_writes_as_csv_is_read_back(cells: list[tuple[str, str]]
     writer.writerows([("text", "label"), *cells])
     found = rows(sink.getvalue().encode(), "csv")
     assert [(row.fields.get("text"), row.fields.get("label")) for row in found] == cells
+
+
+def test_a_number_that_json_can_not_hold_again_costs_its_row() -> None:
+    first, second = rows(b'{"text": "a", "n": 1e999}\n{"text": "a", "n": 1e9}\n')
+    assert "too large a number" in first.fault
+    assert second.fields["n"] == 1e9
