@@ -25,6 +25,7 @@ from app.terminal import fail, read_settings
 TASKS: Final = ("sentiment", "urgency", "intent")
 _STDIN: Final = Path("-")
 _STORE: Final = Path("store")
+"""Told by identity: `./store`, a file of that name, is an equal path."""
 _COLUMNS: Final = ("text", "label", "lang")
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -113,6 +114,8 @@ def _name() -> str:
 def _form_of(file: Path, form: str) -> str | None:
     from nlp.rows import form_of  # noqa: PLC0415  commands start fast
 
+    if file is _STORE:
+        return "jsonl"
     return form_of(file.name) if form == "auto" else form
 
 
@@ -150,19 +153,22 @@ def model() -> None:
 
 @contextmanager
 def _twice(file: Path) -> Iterator[Callable[[], BinaryIO]]:
-    """Give what opens the file anew each time; standard input and the store's labels are copied to disk first."""
+    """Give what opens the file anew each time; standard input, pipes and the store's labels are copied first."""
     from app.store_labels import write_labels  # noqa: PLC0415  commands start fast
     from nlp.rows import open_rows  # noqa: PLC0415  commands start fast
 
-    if file not in {_STDIN, _STORE}:
+    if file is not _STORE and file != _STDIN and file.is_file():
         yield partial(open_rows, file)
         return
     with tempfile.NamedTemporaryFile(prefix="warroom-") as copy:
-        if file == _STORE:
+        if file is _STORE:
             write_labels(read_settings(), cast("BinaryIO", copy))
-        else:
+        elif file == _STDIN:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-            copy.flush()
+        else:
+            with open_rows(file) as source:
+                shutil.copyfileobj(source, copy)
+        copy.flush()
         yield partial(open_rows, Path(copy.name))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from app.configuration import Configuration
     from app.settings import Settings
 
+_PLAIN: Final = "\n\t\u200c\u200d"
+"""What may be printed though Python does not count it as printable."""
+
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """Print why on standard error and exit."""
-    click.echo(message, err=True)
+    """Print why on standard error and exit. What a file made of it can't steer the terminal."""
+    click.echo("".join(char if char.isprintable() or char in _PLAIN else "\ufffd" for char in message), err=True)
     sys.exit(code)
 
 

@@ -7,7 +7,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,30 @@ def test_the_labels_of_the_review_queue_are_measured_as_a_file_is(place: Path) -
     assert found["models"][0]["classes"] == same["models"][0]["classes"]
     assert set(found["models"][0]["languages"]) == {"he"}
     assert run("model", "eval", "store", "--task", "intent").exit_code == 2
+
+
+def test_a_file_may_be_called_store_and_a_pipe_is_read_once(place: Path) -> None:
+    (place / "store").write_bytes(JSONL)
+    pipe = place / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(JSONL,))
+    writer.start()
+    for name in ("./store", "pipe"):
+        assert figures(run("model", "eval", name, "--task", "urgency", "--format", "json"))["texts"] == len(ROWS)
+    writer.join()
+
+
+def test_the_form_of_the_files_is_not_that_of_the_stores_labels(place: Path) -> None:
+    asyncio.run(_label(f"sqlite+aiosqlite:///{place / 'data' / 'warroom.db'}"))
+    result = run("model", "eval", "store", "--task", "urgency", "--input", "csv", "--format", "json")
+    assert figures(result)["texts"] == 12
+
+
+def test_what_a_file_holds_can_not_steer_the_terminal(place: Path) -> None:
+    (place / "red.csv").write_bytes(b"te\x1b]0;mine\x07xt,label\na,low\n")
+    result = run("model", "eval", "red.csv", "--task", "urgency")
+    assert result.exit_code == 2
+    assert "te\ufffd]0;mine\ufffdxt, label" in result.stderr
 
 
 def _against_the_model(count: int) -> bytes:
