@@ -28,6 +28,8 @@ ANYONE: Final = "viewer"
 """Who says it, where no name is given."""
 MAX_BODY: Final = 16 * 1024
 _ROLE: Final = {"x-role": "viewer"}
+_JOINERS: Final = {0x200C: None, 0x200D: None}
+"""Persian spells names with the first, emoji have the second; Python counts neither as printable."""
 
 Doubt = Literal["sentiment", "urgency"]
 Task = Literal["sentiment", "urgency", "intent"]
@@ -36,7 +38,8 @@ Task = Literal["sentiment", "urgency", "intent"]
 def _name(name: str) -> str:
     """Return the name as one line of composed characters: the same person is the same text."""
     plain = unicodedata.normalize("NFC", " ".join(name.split()))
-    if not plain or not plain.isprintable():
+    visible = plain.translate(_JOINERS)
+    if not visible or not visible.isprintable():
         raise ValueError("a name of 1 to 100 printable characters")
     return plain
 

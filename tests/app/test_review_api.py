@@ -253,3 +253,9 @@ async def test_a_database_that_is_away_is_said_and_can_be_tried_again(
     assert "try again" in told.json()["detail"]
     assert "db.internal" not in told.text
     assert (await client.get("/api/review/figures")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["\u0639\u0644\u06cc\u200c\u0631\u0636\u0627", "\u05e0\u05d5\u05e2\u05d4", "O'Neil"])
+async def test_a_person_signs_in_any_script(client: httpx.AsyncClient, name: str) -> None:
+    assert (await client.get("/api/review", params={"by": name})).status_code == 200
+    assert (await client.get("/api/review", params={"by": "\u200c"})).status_code == 422
