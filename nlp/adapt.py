@@ -100,7 +100,7 @@ def _sum(old: Shift | None, new: Shift) -> Shift:
 def _place(source: Path, target: Path) -> None:
     """Put the file at `target` without copying its bytes where the file system can."""
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # a link to a relative symbolic link would lead nowhere
     except OSError:
         shutil.copyfile(source, target)
 

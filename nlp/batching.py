@@ -162,10 +162,11 @@ class BatchingScorer:
             limit = self._limits.queue_tokens
             raise Overloaded(f"{waiting} tokens are waiting and {request.cost} more would exceed {limit}: try later")
 
-    def _count(self, **changes: float) -> None:
-        """Add to the counters; callers hold the lock."""
-        values = {name: getattr(self._stats, name) + change for name, change in changes.items()}
-        self._stats = replace(self._stats, **values)
+    def _count(self, now: Stats | None = None, **changes: float) -> None:
+        """Add to the counters, or to `now` in their place; callers hold the lock."""
+        before = now or self._stats
+        values = {name: getattr(before, name) + change for name, change in changes.items()}
+        self._stats = replace(before, **values)
 
     def _own(self) -> None:
         """Life of the owner thread."""
@@ -204,7 +205,10 @@ class BatchingScorer:
         errors = sum(isinstance(answer, ScorerError) for answer in answers)
         refused = sum(isinstance(answer, ValueError) for answer in answers)
         with self._signal:
+            # All in one assignment: who reads the counters takes no lock.
+            now = replace(self._stats, remembered=len(self._cache), **asdict(self._cache.counts))
             self._count(
+                now,
                 scored=len(texts) - errors - refused,
                 failed=errors,
                 refused=refused,
@@ -212,7 +216,6 @@ class BatchingScorer:
                 busy_seconds=time.monotonic() - began,
                 queued_tokens=-sum(request.cost for request in requests),
             )
-            self._stats = replace(self._stats, remembered=len(self._cache), **asdict(self._cache.counts))
         start = 0
         for request in requests:
             request.answer(answers[start : start + len(request.texts)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nlp import manifest
-from nlp.adapt import FEWEST_TEXTS, FolderTaken, TooFewLabels, adapt
+from nlp.adapt import FEWEST_TEXTS, FolderTaken, TooFewLabels, _place, adapt
 from nlp.adapt_figures import Adaptation, compared_figures, report
 from nlp.adapter_fit import STRENGTHS, Lesson, choose, cross_fitted, fit, learned
 from nlp.calibration_fit import FOLDS
@@ -223,3 +223,12 @@ def test_too_few_labels_are_refused_with_the_number_that_is_needed(tmp_path: Pat
 def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FolderTaken, match="is there already"):
         adapt(SHIPPED, HOUSE_RULE, tmp_path, now=NOW)
+
+
+def test_a_model_behind_a_symbolic_link_is_placed_whole(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "weights").write_bytes(b"weights")
+    (tmp_path / "old" / "model.onnx").symlink_to("../weights")
+    _place(tmp_path / "old" / "model.onnx", tmp_path / "new" / "model.onnx")
+    assert (tmp_path / "new" / "model.onnx").read_bytes() == b"weights"

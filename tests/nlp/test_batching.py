@@ -177,3 +177,21 @@ async def test_a_bug_on_the_thread_reaches_every_caller() -> None:
         with pytest.raises(ScorerError, match="KeyError"):
             await face.score(["anything"])
     await face.close()
+
+
+class Watched(BatchingScorer):
+    """Keeps every state of its counters: readers take no lock, so each may be seen."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_stats":
+            self.__dict__.setdefault("seen", []).append(value)
+
+
+async def test_no_state_of_the_counters_has_more_failures_than_texts_for_the_model() -> None:
+    face = Watched(LetterScorer)
+    await face.start()
+    await face.score(["b\u2620d", "good"])
+    await face.close()
+    assert face.stats.failed == 1
+    assert all(one.failed <= one.missed for one in face.__dict__["seen"])
