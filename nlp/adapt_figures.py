@@ -24,12 +24,31 @@ Outcome = Literal["better", "worse", "no clear difference"]
 
 
 @dataclass(frozen=True, slots=True)
+class LabelChange:
+    """One label on the labelled texts: the shares (0..1) that truly have it and that each model answers with it.
+
+    `recall_gain` is the new model's recall less the old one's, with its paired 95 % interval.
+    """
+
+    label: str
+    true_share: float
+    old_share: float
+    new_share: float
+    recall_gain: Figure
+
+    @property
+    def lost(self) -> bool:
+        """Whether the new model misses more of the label's texts, beyond chance."""
+        return self.recall_gain.high < 0
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """One task: figures by name with 95 % intervals; `*_gain` are positive where the new model is better.
 
     `macro_f1`, `calibration_error` and `loss` (mean log loss) each come as `old_*`, `new_*` and `*_gain`. `texts` were
     scored; `agreed` says what became of the labels. `moved` is whether the labels taught the heads anything: if not,
-    only the calibration was fitted anew.
+    only the calibration was fitted anew. `changes` has an entry for each label of the task.
     """
 
     task: str
@@ -37,14 +56,23 @@ class Compared:
     agreed: Agreed
     moved: bool
     figures: Mapping[str, Figure]
+    changes: tuple[LabelChange, ...]
 
     @property
     def outcome(self) -> Outcome:
-        """Better if macro-F1 or log loss gained beyond chance and neither lost beyond it; worse if either did."""
-        gains = [self.figures["macro_f1_gain"], self.figures["loss_gain"]]
-        if any(gain.high < 0 for gain in gains):
+        """Better if macro-F1 gained beyond chance, or log loss did and no label's recall was lost beyond chance.
+
+        Worse if macro-F1 or log loss lost beyond chance, or a label's recall did that no gain of macro-F1 makes up for.
+        Log loss alone proves little: the shares of the labels among the labelled texts are enough to lower it.
+        """
+        f1, loss = self.figures["macro_f1_gain"], self.figures["loss_gain"]
+        if f1.high < 0 or loss.high < 0:
             return "worse"
-        return "better" if any(gain.low > 0 for gain in gains) else "no clear difference"
+        if f1.low > 0:
+            return "better"
+        if any(change.lost for change in self.changes):
+            return "worse"
+        return "better" if loss.low > 0 else "no clear difference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +112,28 @@ def compared_figures(truth: Ints, old: Floats, new: Floats) -> dict[str, Figure]
     return with_intervals(figures, len(truth), biased=("old_calibration_error", "new_calibration_error"))
 
 
+def label_changes(labels: Sequence[str], truth: Ints, old: Floats, new: Floats) -> tuple[LabelChange, ...]:
+    """Return what becomes of each label; `old` and `new` are probabilities (count, classes in that order)."""
+    answers = {"old": old.argmax(axis=1), "new": new.argmax(axis=1)}
+
+    def gains(weights: Ints) -> dict[str, float]:
+        tables = {name: quality.confusion(truth, found, len(labels), weights) for name, found in answers.items()}
+        gained = quality.recalls(tables["new"]) - quality.recalls(tables["old"])
+        return dict(zip(labels, gained.tolist(), strict=True))
+
+    found = with_intervals(gains, len(truth))
+    return tuple(
+        LabelChange(
+            label,
+            float((truth == at).mean()),
+            float((answers["old"] == at).mean()),
+            float((answers["new"] == at).mean()),
+            found[label],
+        )
+        for at, label in enumerate(labels)
+    )
+
+
 def _shown(figure: Figure) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
@@ -97,11 +147,26 @@ def _rows(one: Compared) -> list[str]:
     return [f"| {one.task} | {one.texts} | {title} | {' | '.join(map(_shown, figures))} |" for title, figures in cells]
 
 
+def _change_lines(changes: Sequence[LabelChange]) -> list[str]:
+    shares = ", ".join(
+        f"{one.label} {one.old_share:.0%} to {one.new_share:.0%} ({100 * (one.new_share - one.old_share):+.0f} points, "
+        f"labelled {one.true_share:.0%})"
+        for one in changes
+    )
+    lines = [f"  share of each answer on these texts, old to new: {shares}"]
+    for one in changes:
+        if one.lost:
+            gain = one.recall_gain
+            lines.append(f"  recall of {one.label} falls: {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})")
+    return lines
+
+
 def _notes(compared: Sequence[Compared], left: Mapping[str, str]) -> list[str]:
     lines = []
     for one in compared:
         moved = "" if one.moved else "; the labels taught the head nothing, only its calibration was fitted anew"
         lines.append(f"{one.task}: {one.outcome}{moved}")
+        lines += _change_lines(one.changes)
         agreed = one.agreed
         if agreed.contradicted or agreed.tied or agreed.repeats:
             lines.append(

@@ -4,8 +4,9 @@ Owns the penalised fit, the choice of its strength, and cross-fitting. Does not 
 or figures (`adapt`).
 
 With z the logits before the shift, e the unit embedding and T, c the calibration that holds already, it minimises the
-log loss of softmax((z + U e + b) / T + c) plus `strength` times half the square of U, and a hundredth of it of b. The
-strength is chosen by cross-validation, and "no change" is among the choices: labels that teach nothing change nothing.
+log loss of softmax((z + U e + b) / T + c) plus `strength` times half the square of U and of b. The bias is no cheaper
+than a weight: it learns the shares of the labels, and people seldom label a fair sample. The strength is chosen by
+cross-validation, and "no change" is among the choices: labels that teach nothing change nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from nlp.logistic import Floats, Ints, losses, minimise, softmax
 
 STRENGTHS: Final = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 """From hardly any change to much; beyond the last the labels would be learned by heart."""
-_OF_BIAS: Final = 0.01
 _ROUNDS: Final = 60
 _TOLERANCE: Final = 1e-4
 
@@ -63,8 +63,7 @@ def fit(lesson: Lesson, strength: float, start: Shift | None = None) -> Shift:
     classes, size = lesson.logits.shape[1], lesson.vectors.shape[1]
     slopes, biases = family_slopes(lesson.corrections, lesson.families, classes)
     scaled, rows = lesson.logits * slopes + biases, np.arange(len(lesson.truth))
-    # A column of ten makes the bias a weight like the others, a hundred times cheaper.
-    inputs = np.column_stack([lesson.vectors, np.full(len(rows), _OF_BIAS**-0.5)])
+    inputs = np.column_stack([lesson.vectors, np.ones(len(rows))])  # unit vectors: the bias is a weight like the others
 
     def objective(point: Floats) -> tuple[float, Floats]:
         weights = point.reshape(classes, size + 1)
@@ -75,9 +74,9 @@ def fit(lesson: Lesson, strength: float, start: Shift | None = None) -> Shift:
         return loss, gradient
 
     near = start or Shift(np.zeros((classes, size)), np.zeros(classes))
-    first = np.column_stack([near.weights, near.bias * _OF_BIAS**0.5]).ravel()
+    first = np.column_stack([near.weights, near.bias]).ravel()
     weights = minimise(objective, first, rounds=_ROUNDS, tolerance=_TOLERANCE).reshape(classes, size + 1)
-    return Shift(weights[:, :-1], weights[:, -1] * _OF_BIAS**-0.5)
+    return Shift(weights[:, :-1], weights[:, -1])
 
 
 def _losses(lesson: Lesson, shift: Shift | None) -> Floats:
