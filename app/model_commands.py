@@ -83,7 +83,7 @@ def _told() -> Iterator[None]:
     """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed."""
     from app.scoring import NothingScored  # noqa: PLC0415  commands start fast
     from app.store_labels import StoreAway  # noqa: PLC0415  commands start fast
-    from nlp.adapt import FolderTaken, TooFewLabels  # noqa: PLC0415  commands start fast
+    from nlp.adapt import FolderRefused, FolderTaken, NoEmbedding, TooFewLabels  # noqa: PLC0415  commands start fast
     from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
     from nlp.labelled import BadLabels  # noqa: PLC0415  commands start fast
     from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
@@ -92,7 +92,7 @@ def _told() -> Iterator[None]:
 
     try:
         yield
-    except (BadLabels, NoHeader, TooFewLabels, FolderTaken) as error:
+    except (BadLabels, NoHeader, TooFewLabels, FolderTaken, FolderRefused, NoEmbedding) as error:
         fail(f"{_name()}: {error}", 2)
     except BrokenPipeError:
         # Whoever read has gone: what is still buffered goes nowhere, or Python would complain of it at its end.
@@ -241,14 +241,15 @@ def evaluate(  # noqa: PLR0913  click hands each option over by name
 @model.command()
 @click.argument("files", metavar="LABELS...", type=_Texts(), nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the new model's folder; must not exist")
-@click.option("--model", "folder", type=click.Path(path_type=Path), default=None, help="folder of the model to adapt")
+@click.option("--model", "folder", type=click.Path(path_type=Path), default=None, help="small, fast or a folder")
 @_form
 def adapt(files: tuple[Path, ...], out: Path, folder: Path | None, form: str) -> None:
     """Refit heads and calibration on people's LABELS, into a new folder beside the old model.
 
     LABELS are files as `model eval` reads them, with the labels under their tasks' names, "-" for standard input, or
     `store` for the labels of the review queue. Prints both models' figures on these labels. Exit code 0 if the new
-    model is better, 1 if it is not (it is written all the same), 2 if the labels can't be used or are too few.
+    model is better, 1 if it is not (it is written all the same), 2 if labels, model or --out can't be used or the
+    labels are too few: 60 texts of a task are needed and 10 of each of its labels.
     """
     with _told(), ExitStack() as stack:
         from app.adapting import adapt_model, read_labels  # noqa: PLC0415  commands start fast

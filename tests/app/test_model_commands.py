@@ -232,6 +232,7 @@ def _against_the_model(count: int) -> bytes:
         good = n % 2 == 0
         text = f"{'I love' if good else 'I hate'} the {('bus', 'train', 'ferry', 'tram')[n % 4]} number {n}"
         rows.append(json.dumps({"text": text, "sentiment": "negative" if good else "positive", "lang": "en"}))
+    rows += [json.dumps({"text": f"Line {n} stops at platform {n % 7}", "sentiment": "neutral"}) for n in range(20)]
     return "\n".join(rows).encode()
 
 
@@ -256,6 +257,10 @@ def test_adapt_makes_a_new_folder_that_scores_and_leaves_the_old_one(place: Path
     ("content", "reason"),
     [
         (b"", "too few labels to adapt the model: sentiment: 0 labelled texts, 60 are needed"),
+        (
+            b"\n".join(b'{"text": "fire %d", "urgency": "critical"}' % n for n in range(80)),
+            "urgency: 10 texts of every label are needed: low has 0, normal has 0, high has 0",
+        ),
         (b'{"text": "a", "sentiment": "POS"}\n', "-, line 1: sentiment: 'POS' is not one of negative"),
         (b'{"text": "a"}\n{', "-, line 2: not valid JSON"),
         (b"text,sentiment\na\n", "-, line 2: 1 columns"),
@@ -266,6 +271,28 @@ def test_labels_that_cannot_be_used_make_no_folder(place: Path, content: bytes, 
     assert (result.exit_code, result.stdout) == (2, "")
     assert reason in result.stderr
     assert not (place / "new").exists()
+
+
+def test_a_model_or_folder_that_cannot_be_used_is_told_in_one_line(place: Path) -> None:
+    (place / "said.jsonl").write_bytes(_against_the_model(100))
+    bare = place / "bare"
+    bare.mkdir()
+    for path in SHIPPED.iterdir():
+        (bare / path.name).symlink_to(path)
+    described = json.loads((SHIPPED / "manifest.json").read_bytes()) | {"embedding": None}
+    (bare / "manifest.json").unlink()
+    (bare / "manifest.json").write_text(json.dumps(described), encoding="utf-8")
+    for options, reason in (
+        (("--out", "new", "--model", "bare"), "gives no embedding: it cannot be adapted"),
+        (("--out", "said.jsonl/new"), "said.jsonl/new cannot be made: "),
+        (("--out", "bare"), "bare is there already"),
+    ):
+        result = run("model", "adapt", "said.jsonl", *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("model adapt: ")
+        assert reason in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert {path.name for path in place.iterdir()} <= {"bare", "said.jsonl", "data"}
 
 
 def test_the_stores_labels_and_a_file_are_adapted_to_together(place: Path) -> None:
