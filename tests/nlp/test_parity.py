@@ -28,7 +28,7 @@ pytest.importorskip("onnx", reason=MISSES)
 from nlp.onnx_graph import Graph  # noqa: E402 - only where the extra is
 from nlp.torch_gpu import TorchScorer  # noqa: E402 - as above
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(1200)]  # six passes of the whole model
 
 LANGUAGES = ("he", "fa", "ar", "en", "es", "fr", "de")
 EACH = 6
