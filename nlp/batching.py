@@ -22,7 +22,7 @@ from typing import Final
 from nlp import grouping
 from nlp.cache import AnswerCache
 from nlp.grouping import Answer
-from nlp.scorer import Closed, Overloaded, Prepared, Scorer, ScorerError
+from nlp.scorer import BATCH_TOKENS, Closed, Overloaded, Prepared, Scorer, ScorerError
 from streams.records import Score
 
 _PREFIX_TOKENS: Final = 8
@@ -36,11 +36,11 @@ _WARM_UP: Final = ("warm", "a sentence of the usual length, as people write it o
 class Limits:
     """Bounds of a BatchingScorer.
 
-    `batch_tokens`: padded tokens of one batch. `queue_tokens`: estimated tokens that may wait. `deadline`: seconds that
-    a text waits for others. `cache_texts`: answers remembered (about 3 kB each).
+    `batch_tokens`: padded tokens of one batch, None for what suits the scorer. `queue_tokens`: estimated tokens that
+    may wait. `deadline`: seconds that a text waits for others. `cache_texts`: answers remembered (about 3 kB each).
     """
 
-    batch_tokens: int = grouping.BATCH_TOKENS
+    batch_tokens: int | None = None
     queue_tokens: int = 250_000
     deadline: float = 0.004
     cache_texts: int = 10_000
@@ -111,6 +111,7 @@ class BatchingScorer:
         self.model_id = ""
         self.model_revision = ""
         self.max_tokens = 0
+        self._batch_tokens = BATCH_TOKENS
 
     @property
     def stats(self) -> Stats:
@@ -174,6 +175,7 @@ class BatchingScorer:
             with contextlib.closing(self._make()) as scorer:
                 self.model_id, self.model_revision = scorer.model_id, scorer.model_revision
                 self.max_tokens = scorer.max_tokens
+                self._batch_tokens = self._limits.batch_tokens or scorer.batch_tokens
                 scorer.score(_WARM_UP)
                 self._ready.set()
                 while self._take():
@@ -185,7 +187,7 @@ class BatchingScorer:
 
     def _take(self) -> bool:
         """Wait for requests, give others `deadline` seconds to join, take them; False when closed and drained."""
-        full = self._limits.batch_tokens * _GATHER_BATCHES
+        full = self._batch_tokens * _GATHER_BATCHES
         with self._signal:
             self._signal.wait_for(lambda: self._waiting or self._closing)
             until = time.monotonic() + self._limits.deadline
@@ -228,7 +230,7 @@ class BatchingScorer:
         return [next(found) if isinstance(entry, Prepared) else entry for entry in prepared]
 
     def _run(self, scorer: Scorer, entries: Sequence[Prepared]) -> dict[str, Score | ScorerError]:
-        return grouping.run_distinct(scorer, entries, self._limits.batch_tokens)
+        return grouping.run_distinct(scorer, entries, self._batch_tokens)
 
     def _fail(self, error: BaseException) -> None:
         with self._signal:

@@ -29,6 +29,10 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
 }
 """The tasks and the labels that the rest of the product knows. A model's own order is in its manifest, never here."""
 
+BATCH_TOKENS: Final = 512
+"""Padded tokens of one batch: small enough to stay in one core's cache. Measured on 400 mentions and two cores: 512
+tokens on one thread a core is 1.45 times as fast as 2,048 on two threads."""
+
 
 class ScorerError(RuntimeError):
     """The model failed: the text stays unscored and the caller decides on retry or dead letter."""
@@ -85,6 +89,11 @@ class Scorer(Protocol):
     def lanes(self) -> int:
         """How many batches may run at once."""
         return 1
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many padded tokens a batch should have at most."""
+        return BATCH_TOKENS
 
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text ready to run, or why it cannot be scored."""

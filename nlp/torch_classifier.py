@@ -132,6 +132,11 @@ class ReplacedHead(Scorer):
         """Longest input of the model behind; the classifier truncates for itself."""
         return self._behind.max_tokens
 
+    @property
+    def batch_tokens(self) -> int:
+        """What suits the model behind."""
+        return self._behind.batch_tokens
+
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text ready to run, or why it cannot be scored."""
         return self._behind.prepare(texts)

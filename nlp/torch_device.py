@@ -11,8 +11,7 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
-from nlp.grouping import BATCH_TOKENS
-from nlp.scorer import ScorerError
+from nlp.scorer import BATCH_TOKENS, ScorerError
 
 Entry = TypeVar("Entry")
 _CUDA_TOKENS: Final = 16_384

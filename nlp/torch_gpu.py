@@ -96,7 +96,7 @@ class TorchScorer(Scorer):
         network.encoder.to(self._device, dtype or precision(self._device))
         network.heads.to(self._device, torch.float32)  # they read the mean of the states, which is float32
         self._network: Network | None = network
-        self.batch_tokens = batch_tokens(self._device)
+        self._batch_tokens = batch_tokens(self._device)
 
     @property
     def model_id(self) -> str:
@@ -112,6 +112,11 @@ class TorchScorer(Scorer):
     def max_tokens(self) -> int:
         """Longest input in tokens."""
         return self._model.max_tokens
+
+    @property
+    def batch_tokens(self) -> int:
+        """As many as keep the device busy."""
+        return self._batch_tokens
 
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text ready to run, or why it cannot be scored."""
@@ -149,7 +154,7 @@ class TorchScorer(Scorer):
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """Score all texts; raise for the first that has no score."""
-        return grouping.all_scores(grouping.score_each(self, texts, self.batch_tokens))
+        return grouping.all_scores(grouping.score_each(self, texts))
 
     def close(self) -> None:
         """Free the weights."""

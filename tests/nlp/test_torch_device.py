@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nlp.grouping import BATCH_TOKENS
-from nlp.scorer import Closed, ScorerError
+from nlp.scorer import BATCH_TOKENS, Closed, ScorerError
 
 torch = pytest.importorskip("torch", reason="misses the errors of devices: torch is not installed (extra gpu)")
 from nlp.torch_device import DeviceLost, batch_tokens, in_parts, precision  # noqa: E402 - only where torch is
