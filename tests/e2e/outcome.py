@@ -117,7 +117,7 @@ def assert_rows(rows: list[Mapping[str, Any]], truth: Truth, *, labels: bool = T
     assert {name: (found[name], expected[name]) for name in found if found[name] != expected[name]} == {}
     assert {row["source_id"] for row in rows} == {SOURCE}
     gone = [row for row in rows if row["deleted_at"] is not None]
-    assert [row["native_id"] for row in gone if any(row[name] is not None for name in ERASED)] == []
+    assert [row["native_id"] for row in gone if any(row[name] != empty for name, empty in ERASED.items())] == []
     if labels:
         assert_labels(rows, truth)
 
