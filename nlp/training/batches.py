@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nlp.training.corpora import Corpus, Example
 
 PAD: Final = 1
+UNKNOWN: Final = 3
 _WINDOW: Final = 32
 """Batches that are sorted by length together: enough to save padding, little enough to stay random."""
 

@@ -123,20 +123,20 @@ def sentiment_corpora(folder: Path) -> list[Corpus]:
     corpora = [
         Corpus(
             f"tweets-{lang}",
-            0.05,
+            0.065,
             read(f"xlm_t/{lang}_train.tsv", lang),
             read(f"xlm_t/{lang}_val.tsv", lang),
         )
         for lang in _TWEET_LANGUAGES
     ]
-    english = Corpus("semeval", 0.36)
+    english = Corpus("semeval", 0.28)
     english.train = read("semeval2017_en/train.tsv", "en")
     english.dev = read("tweeteval_sentiment/val.tsv", "en")
-    hebrew = Corpus("hebrew", 0.13)
+    hebrew = Corpus("hebrew", 0.12)
     off_topic = LABELS[SENTIMENT].index("neutral")
     hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.labels[SENTIMENT] != off_topic]
     hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.labels[SENTIMENT] != off_topic]
-    persian = Corpus("persian", 0.14, *_persian(folder / "persian_deepsentipers"))
+    persian = Corpus("persian", 0.12, *_persian(folder / "persian_deepsentipers"))
     return unseen([*corpora, english, hebrew, persian])
 
 
@@ -160,10 +160,10 @@ def auxiliary_corpora(folder: Path) -> list[Corpus]:
     """Return the sets whose labels are near urgency and intent without being them; each gets a head of its own."""
     yes_no = ("no", "yes")
     sets = [
-        Corpus("complaints", 0.02),
+        Corpus("complaints", 0.01),
         Corpus("purchase", 0.01),
-        Corpus("disaster", 0.02),
-        Corpus("crisis", 0.03),
+        Corpus("disaster", 0.01),
+        Corpus("crisis", 0.02),
     ]
     sets[0].train = _examples(folder / "complaints_2019/all.tsv", "complaint", "en", lambda row: yes_no[row[1] == "1"])
     sets[1].train = _examples(folder / "purchase_intent/all.tsv", "intention", "en", _second)

@@ -1,18 +1,20 @@
 """The `fast` size: a few thin layers that learn to answer as the exported `small` does, on every text we have.
 
-Owns the pruned student, the teacher's soft targets and their loss. Does not own data, batches or the export.
+Owns the pruned student, the teacher's soft targets and their loss. Does not own the loop (`run`), data, batches or the
+export.
 
     python -m nlp.training.distil CHECKPOINT nlp/weights/small OUT --data FOLDER --minutes 30
 
 CHECKPOINT is the float network behind the exported teacher. The student keeps its word embedding, evenly spaced layers
 and in each the strongest inner neurons (norm of their weights in times out), so it starts near the teacher. Targets are
-the teacher's probabilities for all tasks and its embedding, also for texts whose own label is of another task; they are
-computed once and kept in `OUT/targets.npz`. The run can be interrupted: the same command goes on from `OUT/resume.pt`.
+the teacher's probabilities for all tasks and its embedding, also for texts whose own label is of another task and for
+parts of texts; they are computed once and kept in `OUT/targets.npz`.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,19 +36,21 @@ from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
 from nlp.training.corpora import Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
-from nlp.training.early_stop import EarlyStop
 from nlp.training.real_texts import real_corpora
-from nlp.training.train import optimiser_of, set_rates
+from nlp.training.run import Pace, Run, hidden, quicken
+from nlp.training.train import SPARED
 
 _OUTPUTS: Final = (*LABELS, "embedding")
 _TRUTH: Final = 0.3
 """Weight of the people's label beside the teacher's opinion of the same text."""
 _MEANING: Final = 2.0
 _OWN_SHARE: Final = 0.45
-_SAVE_EVERY: Final = 180.0
-_LOOK_EVERY: Final = 300.0
-_PATIENCE: Final = 3
-_REPORT_EVERY: Final = 200
+_DROPPED: Final = 0.0
+_HIDDEN: Final = 0.05
+_LEAST: Final = 6
+"""Tokens that a part of a text keeps at least."""
+_PLENTY: Final = ("semeval", "crisis", "complaints", "purchase", "disaster")
+"""Sets that are large or beside the point; of the others the teacher is asked about a part of each text, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Plan:
 
 def student_of(teacher: Network, layers: int, inner: int) -> Network:
     """Return a network of `layers` evenly spaced layers of the teacher, each with its `inner` strongest neurons."""
-    config = BertConfig(**teacher.encoder.config.to_dict())
+    config = BertConfig(**teacher.encoder.config.to_dict(), attn_implementation="eager")
     depth = config.num_hidden_layers
     config.num_hidden_layers, config.intermediate_size = layers, inner
     student = Network(config, {task: teacher.labels[task] for task in LABELS})
@@ -92,6 +96,17 @@ def _prune(wide_in: nn.Linear, wide_out: nn.Linear, thin_in: nn.Linear, thin_out
         thin_in.bias.copy_(wide_in.bias[kept])
         thin_out.weight.copy_(wide_out.weight[:, kept])
         thin_out.bias.copy_(wide_out.bias)
+
+
+def variant(item: Item, chance: random.Random) -> Item:
+    """Return one piece of the text, three fifths of its tokens or more: the teacher says what it thinks of it.
+
+    The people's label is kept, since most of the text is there; short texts come back as they are.
+    """
+    inside = item.ids[SPARED:-1]
+    kept = max(_LEAST, round(len(inside) * chance.uniform(0.6, 0.9)))
+    start = chance.randint(0, max(0, len(inside) - kept))
+    return Item([*item.ids[:SPARED], *inside[start : start + kept], item.ids[-1]], item.labels)
 
 
 def soft_targets(teacher: Path, items: list[Item]) -> dict[str, Tensor]:
@@ -124,16 +139,15 @@ def corpora_of(data: Path) -> list[Corpus]:
 
 
 class Distiller:
-    """One run: holds the student, the targets, the optimiser and how far it got."""
+    """The losses of one run against a teacher's opinions."""
 
     def __init__(self, plan: Plan) -> None:
         """Build the student, tokenise all texts, and have or load the teacher's answers."""
         torch.manual_seed(plan.seed)
         self.plan = plan
-        self.network = student_of(load_checkpoint(plan.checkpoint), plan.layers, plan.inner)
-        self.network.freeze_words()
-        self.optimiser = optimiser_of(self.network, plan.rate)
-        self.steps, self.elapsed, self._losses = 0, 0.0, [0.0, 0.0, 0.0]
+        student = student_of(load_checkpoint(plan.checkpoint, "eager"), plan.layers, plan.inner)
+        quicken(student, _DROPPED)
+        self.run = Run(student, Pace(plan.out, plan.minutes, plan.rate))
         self.corpora = [corpus for corpus in corpora_of(plan.data) if corpus.train]
         self.encoder = TextEncoder(
             Tokenizer.from_file(str(plan.checkpoint / "tokenizer.json")), PREFIX, plan.max_tokens
@@ -141,21 +155,16 @@ class Distiller:
         self.weights = {c.name: class_weights(c, 0.5) for c in self.corpora}
         self.shares = self._numbered()
         self.targets = self._targets([item for _, items in self.shares.values() for item in items])
-        self._resume_file = plan.out / "resume.pt"
-        if self._resume_file.exists():
-            state = torch.load(self._resume_file, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.steps, self.elapsed = state["steps"], state["elapsed"]
 
     def _numbered(self) -> dict[str, tuple[float, list[Item]]]:
         shares: dict[str, tuple[float, list[Item]]] = {}
-        count = 0
+        count, chance = 0, random.Random(self.plan.seed)
         for corpus in self.corpora:
             items = tokenise(self.encoder, corpus.train)
-            numbered = [Item(item.ids, item.labels, row) for row, item in enumerate(items, start=count)]
+            varied = [] if corpus.name in _PLENTY else [variant(item, chance) for item in items]
+            numbered = [Item(item.ids, item.labels, row) for row, item in enumerate(items + varied, start=count)]
             shares[corpus.name] = (corpus.share, numbered)
-            count += len(items)
+            count += len(numbered)
         return shares
 
     def _targets(self, items: list[Item]) -> dict[str, Tensor]:
@@ -168,64 +177,28 @@ class Distiller:
             np.savez(path, **{name: rows.numpy() for name, rows in made.items()})
         return {name: torch.from_numpy(rows) for name, rows in np.load(path).items()}
 
-    def run(self) -> None:
+    def distil(self) -> None:
         """Train until the budget is spent, then write the checkpoint folder."""
-        self.network.train()
-        watch = EarlyStop(self.corpora, self.encoder, _LOOK_EVERY, _PATIENCE, next_at=self.elapsed + _LOOK_EVERY)
-        saved = self.elapsed
-        for batch in drawn(self.shares, self.plan.size, self.plan.seed + self.steps):
-            began = time.monotonic()
-            self._step(batch)
-            self.elapsed += time.monotonic() - began
-            if self.elapsed - saved > _SAVE_EVERY:
-                saved = self.elapsed
-                self._save()
-            ended = self.elapsed >= self.plan.minutes * 60
-            if (ended or watch.due(self.elapsed)) and watch.look(self.network, self.elapsed):
-                break
-            if ended:
-                break
-        watch.restore(self.network)
-        save_checkpoint(self.network, self.plan.checkpoint, self.plan.out)
-        self.network.encoder.config.save_pretrained(self.plan.out)
+        self.run.through(drawn(self.shares, self.plan.size, self.plan.seed + self.run.steps), self.loss)
+        save_checkpoint(self.run.network, self.plan.checkpoint, self.plan.out)
+        self.run.network.encoder.config.save_pretrained(self.plan.out)
 
-    def _save(self) -> None:
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
-        partial = self._resume_file.with_suffix(".part")
-        torch.save(state | {"steps": self.steps, "elapsed": self.elapsed}, partial)
-        partial.replace(self._resume_file)
-
-    def _step(self, batch: Batch) -> None:
-        done = min(1.0, self.elapsed / (self.plan.minutes * 60))
-        set_rates(self.optimiser, self.steps, done, 0.0)
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return divergence from the teacher's opinions, loss on people's labels and 1 - cosine of vectors, weighed."""
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            pooled = self.network.pooled(batch.ids, batch.mask)
-        parts = self.losses(batch, pooled)
-        loss = parts[0] + _TRUTH * parts[1] + _MEANING * parts[2]
-        loss.backward()  # type: ignore[no-untyped-call, unused-ignore]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.steps += 1
-        self._losses = [seen + float(part.detach()) for seen, part in zip(self._losses, parts, strict=True)]
-        if self.steps % _REPORT_EVERY == 0:
-            opinion, truth, meaning = (seen / _REPORT_EVERY for seen in self._losses)
-            figures = f"opinion {opinion:.4f} truth {truth:.3f} meaning {meaning:.4f}"
-            print(f"step {self.steps} minute {self.elapsed / 60:.1f} loss: {figures}", flush=True)
-            self._losses = [0.0, 0.0, 0.0]
-
-    def losses(self, batch: Batch, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the divergence from the teacher's opinions, the loss on people's labels, and 1 - cosine of vectors."""
+            ids = hidden(batch.ids, batch.mask, _HIDDEN, SPARED)
+            pooled = self.run.network.pooled(ids, batch.mask)
         opinion, truth = torch.zeros(()), torch.zeros(())
         for task in LABELS:
-            logits = self.network.heads[task](pooled)
+            logits = self.run.network.heads[task](pooled)
             wanted = self.targets[task][batch.rows]
             entropy = -(wanted * wanted.clamp(min=1e-9).log()).sum(-1).mean()
             opinion = opinion + cross_entropy(logits, wanted) - entropy
             if task in batch.labels:
                 truth = truth + cross_entropy(logits, batch.labels[task], weight=self.weights[batch.name][task])
         meaning = 1 - (normalize(pooled, dim=-1) * self.targets["embedding"][batch.rows]).sum(-1).mean()
-        return opinion, truth, meaning
+        parts = {"opinion": opinion.item(), "truth": float(truth.detach()), "meaning": meaning.item()}
+        return opinion + _TRUTH * truth + _MEANING * meaning, parts
 
 
 def main() -> None:
@@ -235,14 +208,14 @@ def main() -> None:
     parser.add_argument("teacher", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=7)
     parser.add_argument("--inner", type=int, default=768)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=80)
     parser.add_argument("--seed", type=int, default=30)
-    Distiller(Plan(**vars(parser.parse_args()))).run()
+    Distiller(Plan(**vars(parser.parse_args()))).distil()
 
 
 if __name__ == "__main__":

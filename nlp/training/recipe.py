@@ -35,9 +35,9 @@ class Step:
 def steps(data: Path, work: Path, hours: float) -> list[Step]:
     """Return the steps; `hours` is what the trainings share: on two cores three give the published figures."""
     base, first, second, thin = (work / name for name in ("base", "sentiment", "all", "fast"))
-    minutes = {name: str(round(60 * hours * share, 1)) for name, share in (("s", 0.35), ("a", 0.45), ("f", 0.2))}
+    minutes = {name: str(round(60 * hours * share, 1)) for name, share in (("s", 0.25), ("a", 0.45), ("f", 0.3))}
     own = ("--data", str(data))
-    rest = ("--minutes", minutes["a"], "--rate", "1.4e-4", "--max-tokens", "80", "--seed", "21")
+    rest = ("--minutes", minutes["a"], "--rate", "1.5e-4", "--max-tokens", "80", "--seed", "21")
     train, export = "nlp.training.train", "nlp.training.export"
     return [
         Step("nlp.training.vocabulary", (str(base),), base / "words.npz"),

@@ -1,0 +1,125 @@
+"""A training run: what it silences and hides, how it goes on, and that its running mean is what it returns."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MISSES = "misses the tests of training: torch or transformers is not installed (extra gpu)"
+torch = pytest.importorskip("torch", reason=MISSES)
+transformers = pytest.importorskip("transformers", reason=MISSES)
+
+from nlp.network import Network  # noqa: E402 - only where the extra is
+from nlp.scorer import LABELS  # noqa: E402 - as above
+from nlp.training.batches import UNKNOWN, Batch, Item, batch_of  # noqa: E402 - as above
+from nlp.training.distil import variant  # noqa: E402 - as above
+from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def tiny() -> Network:
+    torch.manual_seed(4)
+    config = transformers.BertConfig(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        attn_implementation="eager",
+    )
+    return Network(config, LABELS)
+
+
+def batches() -> Iterator[Batch]:
+    chance = random.Random(6)
+    while True:
+        kinds = [chance.randrange(3) for _ in range(16)]
+        yield batch_of([Item([0, 5, 6, 20 + kind, 30 + kind, 2], {"sentiment": kind}) for kind in kinds], "toy")
+
+
+def loss_of(network: Network, batch: Batch) -> tuple[Any, dict[str, float]]:
+    logits = network(batch.ids, batch.mask, ["sentiment"])[1]["sentiment"]
+    loss = torch.nn.functional.cross_entropy(logits, batch.labels["sentiment"])
+    return loss, {"sentiment": loss.item()}
+
+
+def trained(pace: Pace) -> Run:
+    run = Run(tiny(), pace)
+    run.through(batches(), lambda batch: loss_of(run.network, batch))
+    return run
+
+
+def test_a_channel_is_silent_for_all_tokens_of_a_text_or_for_none() -> None:
+    torch.manual_seed(1)
+    dropped = Steady(0.5).train()(torch.ones(4, 6, 200))
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert not torch.equal(dropped[0], dropped[1])
+    assert Steady(0.5).eval()(torch.ones(2, 2, 2)).min() == 1.0
+
+
+def test_no_dropout_of_the_plain_kind_is_left_in_the_layers() -> None:
+    network = tiny().train()
+    quicken(network, 0.1)
+    plain = [module for module in network.modules() if isinstance(module, torch.nn.Dropout) and module.p > 0]
+    assert plain == []
+    ids, mask = torch.full((2, 8), 7), torch.ones(2, 8, dtype=torch.long)
+    assert not torch.equal(*(network.pooled(ids, mask) for _ in range(2)))
+    network.eval()
+    assert torch.equal(*(network.pooled(ids, mask) for _ in range(2)))
+
+
+def test_hidden_tokens_are_real_ones_behind_the_prefix() -> None:
+    torch.manual_seed(2)
+    ids, mask = torch.full((50, 20), 9), torch.ones(50, 20, dtype=torch.long)
+    mask[:, 15:] = 0
+    found = hidden(ids, mask, 0.3, 3)
+    lost = found == UNKNOWN
+    assert not lost[:, :3].any()
+    assert not lost[:, 15:].any()
+    assert 0.2 < lost[:, 3:15].float().mean() < 0.4
+    assert (ids == 9).all()
+
+
+def test_a_run_learns_and_its_running_mean_is_what_it_returns(tmp_path: Path) -> None:
+    run = trained(Pace(tmp_path, 0.05, 5e-3))
+    batch = next(batches())
+    assert loss_of(run.network, batch)[0] < 0.3
+    assert loss_of(tiny(), batch)[0] > 0.8
+    assert all(torch.equal(value, run.mean[name]) for name, value in run.network.named_parameters() if name in run.mean)
+    words = run.network.encoder.embeddings.word_embeddings.weight
+    assert torch.equal(words, tiny().encoder.embeddings.word_embeddings.weight)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    pace = Pace(tmp_path, 60, 1e-3)
+    first = Run(tiny(), pace)
+    for batch, _ in zip(batches(), range(3), strict=False):
+        first._step(batch, lambda batch: loss_of(first.network, batch))
+    first.elapsed = 1800.0
+    first.save()
+    second = Run(tiny(), pace)
+    assert (second.steps, second.done) == (3, 0.5)
+    for name, value in first.network.named_parameters():
+        assert torch.equal(value, second.network.get_parameter(name)), name
+    assert all(torch.equal(value, second.mean[name]) for name, value in first.mean.items())
+    assert second.optimiser.state_dict()["state"].keys() == first.optimiser.state_dict()["state"].keys()
+
+
+def test_a_part_of_a_text_is_one_piece_with_its_frame() -> None:
+    chance = random.Random(3)
+    item = Item([0, 5, 6, *range(100, 140), 2], {"sentiment": 1})
+    for _ in range(50):
+        part = variant(item, chance)
+        inside = part.ids[3:-1]
+        assert (part.ids[:3], part.ids[-1], part.labels) == ([0, 5, 6], 2, item.labels)
+        assert inside == list(range(inside[0], inside[-1] + 1))
+        assert 24 <= len(inside) <= 36
+    short = Item([0, 5, 6, 7, 8, 2], {"sentiment": 1})
+    assert variant(short, chance).ids == short.ids
