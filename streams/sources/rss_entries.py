@@ -40,7 +40,7 @@ _MAX_ID: Final = 1000
 _MAX_URL: Final = 2048
 _MAX_NAME: Final = 512
 _FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
-"""What feedparser lets through on hostile input: found by fuzzing, named one by one so that ours are not hidden."""
+"""What hostile input makes a reader raise: found by fuzzing, named one by one so that others are not hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
         if before and before.content == content:
             now[key] = before
             continue
-        found = _mention(entry, feed.feed, reading, before)
+        found = _taken(entry, feed.feed, reading, before)
         if isinstance(found, str):
             now[key] = Seen(content, before.revision if before else 0)
             dead.append(_dead(found, entry, reading))
@@ -127,6 +127,14 @@ def _content(entry: Any) -> tuple[str, str, str]:
     bodies = [part.get("value", "") for part in entry.get("content") or ()]
     body = max([*bodies, entry.get("summary") or ""], key=len)
     return str(entry.get("title") or ""), str(body), str(entry.get("link") or "")
+
+
+def _taken(entry: Any, channel: Any, reading: Reading, before: Seen | None) -> Mention | str:
+    """Return the mention, or why there is none; what one entry raises is its own fault, not the feed's."""
+    try:
+        return _mention(entry, channel, reading, before)
+    except _FAULTS as error:
+        return f"the entry can't be read: {type(error).__name__}: {error}"
 
 
 def _mention(entry: Any, channel: Any, reading: Reading, before: Seen | None) -> Mention | str:

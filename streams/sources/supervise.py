@@ -125,8 +125,16 @@ class _Run:
             self.standing.failed(str(error))
             delay = self._refused() if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)
             _log.warning("source %s: again in %.1f s: %s", self.id, delay, error)
-            await self._flush((), pulse=True)
+            await self._flush(self._left_behind(error), pulse=True)
             await self._rest(delay)
+
+    def _left_behind(self, error: SourceUnreachable | SourceRefused) -> Sequence[Arrival]:
+        """Return what came in place of mentions: it is kept and counted, but the source is not live by it."""
+        dead = error.dead if isinstance(error, SourceUnreachable) else ()
+        tally = self.standing.tally
+        self.standing.tally = tally.model_copy(update={"received": tally.received + len(dead)})
+        metrics.RECEIVED.labels(self.id).inc(len(dead))
+        return [Arrival(dead=dead)] if dead else ()
 
     def _refused(self) -> float:
         delay = refused_again(self.refusals)

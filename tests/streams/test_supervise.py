@@ -308,6 +308,17 @@ async def test_dead_letters_go_to_dead_and_count(stream: EmbeddedStream) -> None
     assert metrics.DEAD.labels("s")._value.get() - before == 2
 
 
+async def test_what_came_in_place_of_a_feed_is_kept_and_is_no_sign_of_life(stream: EmbeddedStream) -> None:
+    log = Memory()
+    page = letter("no feed", b"<html>", source_id="s", at=NOW)
+    await run(Scripted([SourceUnreachable("no feed", dead=[page]), 0.05]), stream, log)
+    assert await records(stream, DEAD) == [page]
+    assert (log.tally.received, log.tally.dead) == (1, 1)
+    said = await pulses(stream)
+    assert (said[0].status, said[0].detail) == (SourceStatus.UNREACHABLE, "no feed")
+    assert SourceStatus.LIVE not in {one.status for one in said[:-1]}
+
+
 async def test_a_plug_in_that_fails_is_unreachable_and_tried_again(stream: EmbeddedStream) -> None:
     log = Memory()
     source = Scripted([Arrival([mention(1)]), ZeroDivisionError("a bug"), Arrival([mention(2)], gap="a hole")])
