@@ -23,6 +23,7 @@ from streams.pump import PASSING, Progress, utc_now
 from streams.records import DEAD, MENTIONS, encode
 from streams.source import Arrival, IngestLog, Source, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.supervise_choice import Chooser, Chosen, Match, wanted_keys
+from streams.sources.supervise_clock import SteadyClock
 from streams.sources.supervise_standing import Standing
 from streams.stream import Item, Stream
 
@@ -92,6 +93,7 @@ class _Run:
     progress: Progress
     lateness: timedelta
     standing: Standing = field(init=False)
+    steady: SteadyClock = field(init=False)
     retry: Backoff = field(default_factory=lambda: Backoff(0.1, 10.0))
     cursor: str | None = None
     flushed: float = 0.0
@@ -109,6 +111,7 @@ class _Run:
 
     async def until_the_end(self, backoff: Backoff) -> None:
         self.flushed = self.pulsed = self.tick()
+        self.steady = SteadyClock(self.clock, self.tick)
         self.cursor, tally = await self._again(lambda: self.log.load_cursor(self.id))
         self.standing = Standing(self.settings, self.settings.kind, self.tick())
         self.standing.tally = tally
@@ -201,7 +204,7 @@ class _Run:
         return None
 
     def _arrived(self, arrivals: Sequence[Arrival], *, reconnected: bool) -> None:
-        now, standing, tally = self.clock(), self.standing, self.standing.tally
+        now, standing, tally = self.steady(), self.standing, self.standing.tally
         standing.arrived(arrivals, now, self.tick())
         received = sum(len(one.mentions) + len(one.dead) for one in arrivals)
         gaps = sum(bool(one.gap) for one in arrivals)
@@ -232,7 +235,7 @@ class _Run:
             await self._again(lambda: self.stream.append(DEAD, [dead_item(letter) for letter in chosen.dead]))
         items = chosen.items
         if pulse:
-            sign = self.standing.pulse(self.clock())
+            sign = self.standing.pulse(self.steady())
             items = [*items, Item(self.id, encode(sign), everywhere=True)]
         if due:
             self.pulsed = self.tick()
