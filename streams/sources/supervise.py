@@ -22,7 +22,8 @@ from streams.dead_letters import dead_item
 from streams.pump import PASSING, Progress, utc_now
 from streams.records import DEAD, MENTIONS, encode
 from streams.source import Arrival, IngestLog, Source, SourceRefused, SourceSettings, SourceUnreachable
-from streams.sources.supervise_choice import Chooser, Chosen, Match, wanted_keys
+from streams.sources.letters import sound
+from streams.sources.supervise_choice import Chooser, Chosen, Match, refused, wanted_keys, without_key
 from streams.sources.supervise_clock import SteadyClock
 from streams.sources.supervise_standing import Standing
 from streams.stream import Item, Stream
@@ -253,7 +254,8 @@ class _Run:
         self.flushed = self.tick()
 
     async def _chosen(self, arrivals: Sequence[Arrival]) -> Chosen:
-        mentions = [mention for one in arrivals for mention in one.mentions]
+        came = [(mention, without_key(mention)) for one in arrivals for mention in one.mentions]
+        mentions = [mention for mention, fault in came if not fault]
         chosen = Chosen()
         if mentions:
             keys = wanted_keys(mentions)
@@ -261,7 +263,8 @@ class _Run:
             promised = self.standing.promised and self.standing.promised - self.lateness
             unversioned = frozenset(mention for one in arrivals for mention in one.unversioned)
             chosen = self.chooser.choose(mentions, known, self.clock(), promised, unversioned)
-        chosen.dead = [letter for one in arrivals for letter in one.dead] + chosen.dead
+        keyless = [refused(mention, fault, self.clock()) for mention, fault in came if fault]
+        chosen.dead = [*(sound(letter) for one in arrivals for letter in one.dead), *keyless, *chosen.dead]
         standing, tally = self.standing, self.standing.tally
         standing.last_mention_at = chosen.last_received_at or standing.last_mention_at
         standing.tally = tally.model_copy(
