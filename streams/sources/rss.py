@@ -32,6 +32,7 @@ from streams.sources.rss_repair import NotAFeed
 MAX_SEEN: Final = 3000
 _MAX_WAIT: Final = 86_400.0
 _MAX_CONDITION: Final = 1024
+_VALIDATORS: Final = ("etag", "last-modified")
 _ACCEPT: Final = "application/rss+xml, application/atom+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"
 _REFUSALS: Final = {401: "wants a login", 403: "is forbidden", 410: "is gone for good", 451: "is withheld by law"}
 
@@ -149,7 +150,9 @@ class RssSource:
             found = await asyncio.to_thread(parse, response.content, kind, reading, place.seen)
         except NotAFeed as error:
             raise self._unread(f"what came is no feed: {error}", response.content) from error
-        etag, modified = (_condition(response.headers.get(name, "")) for name in ("etag", "last-modified"))
+        # While an entry waits for its date, "not modified" would hide it.
+        waits = any(one.waits for one in found.seen.values())
+        etag, modified = ("" if waits else _condition(response.headers.get(name, "")) for name in _VALIDATORS)
         after = _Place(url, etag, modified, _kept(place.seen, found))
         same = after == place
         cursor = None if same else after.save(self._settings.url)

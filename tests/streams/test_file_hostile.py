@@ -7,7 +7,7 @@ from tests.streams.test_file import START, letters, listen, posts, row, write
 
 
 async def test_our_own_records_are_made_holdable_in_every_field(tmp_path: Path) -> None:
-    """PostgreSQL takes no NUL: one in an id ended the ingest at every start."""
+    """PostgreSQL takes no NUL: a post with one in its id could not be stored."""
     mention = Mention(
         source_kind="x\0",
         native_id="\x001",

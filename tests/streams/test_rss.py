@@ -8,6 +8,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,6 +113,31 @@ def test_an_absurd_date_is_a_dead_letter_once(date: str) -> None:
     found = read(rss(item(1, date=date), item(2)))
     assert (len(found.dead), len(found.mentions)) == (1, 1)
     assert read(rss(item(1, date=date), item(2)), found).dead == []
+
+
+def test_an_entry_with_a_date_some_hours_ahead_is_taken_when_that_has_come() -> None:
+    """Local time that is labelled GMT: such posts were never seen again."""
+    early = rss(item(1, date="Mon, 25 May 2026 17:00:00 GMT"))
+    first = read(early)
+    assert (len(first.dead), len(first.mentions)) == (1, 0)
+    assert read(early, first) == Entries([], [], first.seen)
+    later = replace(READING, received_at=NOW + timedelta(hours=3))
+    (taken,) = parse(early, "", later, first.seen).mentions
+    assert taken.published_at == datetime(2026, 5, 25, 17, tzinfo=UTC)
+
+
+async def test_a_feed_in_which_an_entry_waits_for_its_date_is_asked_without_conditions() -> None:
+    asked: list[Headers] = []
+
+    def answer(path: str, headers: Headers) -> Answer:
+        asked.append(headers)
+        date = "Mon, 25 May 2026 17:00:00 GMT" if len(asked) < 3 else "Mon, 25 May 2026 14:00:00 GMT"
+        return 200, {"etag": '"1"'}, rss(item(1, date=date))
+
+    async with server(answer) as url:
+        got = await polls(source(url).listen(None), 4)
+    assert ["if-none-match" in headers for headers in asked] == [False, False, False, True]
+    assert [(len(one.mentions), len(one.dead)) for one in got] == [(0, 1), (0, 0), (1, 0), (0, 0)]
 
 
 def test_old_entries_are_left_out_when_asked() -> None:
