@@ -34,8 +34,9 @@ async def test_our_own_records_are_made_holdable_in_every_field(tmp_path: Path) 
 
 
 async def test_links_that_are_no_web_addresses_are_dropped(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", row(0, url="javascript:alert(1)"), row(1, url="https://x.example/1"))
-    assert [one.url for one in posts(await listen(path))] == [None, "https://x.example/1"]
+    links = ("javascript:alert(1)", "http://xn--/", "http://[::1", "https://x.example/1")
+    path = write(tmp_path / "a.jsonl", *(row(number, url=link) for number, link in enumerate(links)))
+    assert [one.url for one in posts(await listen(path))] == [None, None, None, "https://x.example/1"]
 
 
 async def test_a_line_of_csv_ends_where_its_writer_ended_it(tmp_path: Path) -> None:

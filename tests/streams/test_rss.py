@@ -145,8 +145,9 @@ def test_old_entries_are_left_out_when_asked() -> None:
     assert parse(rss(item(1)), "", reading, {}).mentions == []
 
 
-def test_links_that_are_no_web_addresses_are_dropped() -> None:
-    body = rss(item(1).replace("https://news.example/1", "javascript:alert(1)"))
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "http://xn--/", "http://[::1"])
+def test_links_that_are_no_web_addresses_are_dropped(link: str) -> None:
+    body = rss(item(1).replace("https://news.example/1", link))
     assert read(body).mentions[0].url is None
 
 
@@ -384,6 +385,8 @@ async def test_a_permanent_redirect_moves_the_feed_and_keeps_identities() -> Non
         (302, {"location": "http://169.254.169.254/latest"}, SourceRefused, None),
         (302, {"location": "http://localhost:1/"}, SourceRefused, None),
         (302, {"location": "/again"}, SourceRefused, None),
+        (302, {"location": "http://xn--/"}, SourceUnreachable, 0.01),
+        (302, {"location": "http://[::1"}, SourceUnreachable, 0.01),
     ],
 )
 async def test_each_answer_has_its_meaning(
