@@ -134,13 +134,14 @@ def checked_url(url: str, schemes: Sequence[str] = ("http", "https")) -> httpx.U
     """Return `url` parsed; AddressRefused for another scheme, a missing host or credentials. Resolves nothing."""
     try:
         parsed = httpx.URL(url)
+        host = parsed.host  # read only now: a name such as xn-- is found out when it is read
     except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise AddressRefused(f"not a URL: {error}") from error
     if parsed.scheme not in schemes:
         raise AddressRefused(f"the scheme {parsed.scheme!r} is not one of {', '.join(schemes)}")
     if parsed.userinfo:
-        raise AddressRefused(f"the URL of {parsed.host} has credentials in it; refer to a secret instead")
-    plain_host(parsed.host)
+        raise AddressRefused(f"the URL of {host} has credentials in it; refer to a secret instead")
+    plain_host(host)
     return parsed
 
 

@@ -90,6 +90,11 @@ def translated(error: sqlite3.Error, path: Path) -> StreamError | StreamCorrupte
     return StreamError(f"the log {path} can't be used now: {error}")
 
 
+def lost(path: Path, topic: str) -> StreamCorrupted:
+    """Return the damage of a file that no longer has what was acknowledged: another disk, or writes that it forgot."""
+    return StreamCorrupted(f"the log {path} is damaged ({topic} ends before what was written); {_remedy(path)}")
+
+
 def _remedy(path: Path) -> str:
     return f"move it away ({path}*) and start again: what was read before is in the store, what was not is lost"
 
@@ -107,9 +112,13 @@ def lock(path: Path) -> IO[bytes]:
     return handle
 
 
-def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
-    """Return a connection in autocommit mode; the caller begins its transactions."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+def connect(path: Path, *, readonly: bool, make: bool = False) -> sqlite3.Connection:
+    """Return a connection in autocommit mode; the caller begins its transactions. `make` makes a file if there is none.
+
+    Without it a disk that is not there is an error, not an empty log.
+    """
+    place = f"{path.absolute().as_uri()}?mode={'rwc' if make else 'rw'}"
+    connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         if readonly:
             connection.execute("PRAGMA query_only = ON")
@@ -130,7 +139,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     """
     fresh = not path.exists() or path.stat().st_size == 0
     try:
-        connection = connect(path, readonly=False)
+        connection = connect(path, readonly=False, make=True)
     except sqlite3.Error as error:
         raise translated(error, path) from error
     try:

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -44,7 +45,17 @@ class Readers:
                 self._open.append(connection)
             return read(connection)
         except sqlite3.Error as error:
+            self._leave()
             raise translated(error, self._path) from error
+
+    def _leave(self) -> None:
+        """Close this thread's connection: after an error the next read has a new one."""
+        connection: sqlite3.Connection | None = getattr(self._here, "connection", None)
+        if connection is not None:
+            self._here.connection = None
+            self._open.remove(connection)
+            with suppress(sqlite3.Error):
+                connection.close()
 
     async def aclose(self) -> None:
         """End the threads, then close their connections."""

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from streams.embedded_file import Topic, add_topic, checksum, connect, micros, read_topics, translated
+from streams.embedded_file import Topic, add_topic, checksum, connect, lost, micros, read_topics, translated
 from streams.embedded_retention import ROW_OVERHEAD, Retention, retain
 from streams.stream import Item, StreamCorrupted
 
@@ -30,6 +30,9 @@ MOST_JOBS: Final = 256
 
 RETAIN_EVERY: Final = 30.0
 """Seconds between two looks at age; a topic over its size is looked at sooner."""
+
+_HARMLESS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Errors after which the connection is as good as before."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +105,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._retained = 0.0
         self._damage: StreamCorrupted | None = None
+        self._durable = {name: topic.next for name, topic in self._tables.topics.items()}
+        self._sick = False
         self._thread = threading.Thread(target=self._run, name="warroom-log-writer", daemon=True)
         self._thread.start()
 
@@ -158,29 +163,44 @@ class Writer:
             return self._damage
         tables = self._tables
         try:
+            if self._sick:
+                self._open_again()
             tables.connection.execute("BEGIN IMMEDIATE")
             results = [work(tables) for work in works]
             tables.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StreamCorrupted) as error:
             return self._rolled_back(error)
+        self._durable = {name: topic.next for name, topic in tables.topics.items()}
         return results
 
-    def _rolled_back(self, error: sqlite3.Error) -> Exception:
-        """Take the counters back to what is durable; on an I/O error the connection's cache is not to be trusted."""
-        meaning = translated(error, self._path)
+    def _open_again(self) -> None:
+        """Leave a connection that met an I/O error: its cache is not to be trusted. Tried until the disk is well."""
+        tables = self._tables
+        with suppress(sqlite3.Error):
+            tables.connection.close()
+        tables.connection = connect(self._path, readonly=False)
+        tables.topics = read_topics(tables.connection)
+        for name, following in self._durable.items():
+            if name not in tables.topics or tables.topics[name].next < following:
+                raise lost(self._path, name)
+        self._sick = False
+
+    def _rolled_back(self, error: sqlite3.Error | StreamCorrupted) -> Exception:
+        """Take the counters back to what is durable, now or before the next transaction."""
+        meaning = translated(error, self._path) if isinstance(error, sqlite3.Error) else error
         if isinstance(meaning, StreamCorrupted):
             self._damage = meaning
             return meaning
         tables = self._tables
+        self._sick = getattr(error, "sqlite_errorcode", 0) & 0xFF not in _HARMLESS
         try:
-            if tables.connection.in_transaction:
+            if not self._sick and tables.connection.in_transaction:
                 tables.connection.execute("ROLLBACK")
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
-                tables.connection.close()
-                tables.connection = connect(self._path, readonly=False)
-            tables.topics = read_topics(tables.connection)
+            if not self._sick:
+                tables.topics = read_topics(tables.connection)
         except sqlite3.Error as second:
-            _log.warning("the log %s could not roll back yet: %s", self._path, second)
+            self._sick = True
+            _log.warning("the log %s could not roll back: %s", self._path, second)
         return meaning
 
     def _answer(self, jobs: Sequence[_Job], outcome: Sequence[object] | Exception, ends: Mapping[str, int]) -> None:

@@ -88,13 +88,23 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         except httpx.DecodingError:
             await response.aclose()
             raise
-        kept = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_WIRE]
+        kept = [(name, value) for name, value in response.headers.raw if _kept(name.lower(), value)]
         return httpx.Response(response.status_code, headers=kept, stream=body, extensions=response.extensions)
 
     async def aclose(self) -> None:
         """Close both pools."""
         await self._asked.aclose()
         await self._elsewhere.aclose()
+
+
+def _kept(name: bytes, value: bytes) -> bool:
+    """Return whether a header goes on. A Location that is no URL does not: httpx reads it, and lets errors through."""
+    if name == b"location":
+        try:
+            return httpx.URL(value.decode()).host is not None
+        except (httpx.InvalidURL, ValueError):
+            return False
+    return name not in _OF_THE_WIRE
 
 
 _OF_THE_WIRE: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})

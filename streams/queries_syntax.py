@@ -7,10 +7,11 @@ Owns the grammar, its errors and what a query must not be. Does not own how a tr
     all      = one (["AND"] one)*
     one      = "NOT" one | "(" any ")" | field | phrase | word
     field    = ("lang:" | "source:" | "author:") (word | phrase)
-    phrase   = '"' words '"'                      word, #hashtag, @handle, prefix*
+    phrase   = '"' words '"', or „words“ ״words״ «words»     word, #hashtag, @handle, prefix*
 
-Operators are upper case; `and`, `or`, `not` are words. A straight quote between two Hebrew letters is a gershayim, not
-the start of a phrase. Every query must need something: one that could match by absence alone is refused.
+Operators are upper case; `and`, `or`, `not` are words. A quote between two Hebrew letters is a gershayim, not the start
+of a phrase. Marks of direction and invisible spaces around words are nothing. Every query must need something: one that
+could match by absence alone is refused.
 """
 
 from __future__ import annotations
@@ -76,13 +77,22 @@ class Any:
 
 Node = Words | Field | Not | All | Any
 
-_GERSHAYIM: Final = r'(?<=[א-ת])"(?=[א-ת])'
+_QUOTES: Final = '"“”„‟״«»'
+"""What opens and closes a phrase, on keyboards for Hebrew, Persian and German too."""
+
+_MARKS: Final = "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+"""Marks of direction and invisible spaces: editors put them around words, and nobody sees them."""
+
+_TRAILING_MARKS: Final = re.compile(rf"[{_MARKS}]+$")
+_GERSHAYIM: Final = r"(?<=[א-ת])[\"“”״](?=[א-ת])"
 _VALUE_FORMS: Final = rf"""
-    ["“”](?P<phrase>(?:[^"“”]|{_GERSHAYIM})*)["“”]
-    |(?P<open>["“”])
-    |(?P<word>(?:[^\s()"“”]|{_GERSHAYIM})+)"""
-_TOKEN: Final = re.compile(rf"\s*(?:(?P<sign>[()])|(?P<field>[A-Za-z_]+:)(?=[^\s/])|{_VALUE_FORMS})", re.VERBOSE)
-_VALUE: Final = re.compile(rf"(?:(?P<sign>[()])|{_VALUE_FORMS})", re.VERBOSE)
+    [{_QUOTES}](?P<phrase>(?:[^{_QUOTES}]|{_GERSHAYIM})*)[{_QUOTES}]
+    |(?P<open>[{_QUOTES}])
+    |(?P<word>(?:[^\s(){_QUOTES}]|{_GERSHAYIM})+)"""
+_TOKEN: Final = re.compile(
+    rf"[\s{_MARKS}]*(?:(?P<sign>[()])|(?P<field>[A-Za-z_]+:)(?=[^\s/])|{_VALUE_FORMS})", re.VERBOSE
+)
+_VALUE: Final = re.compile(rf"[{_MARKS}]*(?:(?P<sign>[()])|{_VALUE_FORMS})", re.VERBOSE)
 """What follows a field: a colon in it, as in author:did:plc:abc, begins no field."""
 
 _LANG: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
@@ -122,10 +132,14 @@ def _tokens(text: str) -> Iterator[_Token]:
         column = match.start(kind) + 1 - (kind == "phrase")
         if kind == "open":
             raise QuerySyntaxError(column, "a quote that is never closed", 'write the second " of the phrase')
+        at = match.end()
+        if kind == "word":
+            value = _TRAILING_MARKS.sub("", value)
+            if not value:
+                continue
         if kind == "word" and value in {"AND", "OR", "NOT"}:
             kind = value
         yield _Token(kind, value, column)
-        at = match.end()
     yield _Token("end", "", len(text) + 1)
 
 

@@ -29,11 +29,15 @@ class SourceSettings(BaseModel):
 
 
 class SourceUnreachable(Exception):
-    """The upstream can't be reached or broke off; the supervisor tries again, not before `retry_after` seconds."""
+    """The upstream can't be reached or broke off; the supervisor tries again, not before `retry_after` seconds.
 
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+    `dead` holds what came in place of mentions (the page of a captive portal): it is kept, and is no sign of life.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 0.0, dead: Sequence[DeadLetter] = ()) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.dead = dead
 
 
 class SourceRefused(Exception):

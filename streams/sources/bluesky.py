@@ -6,12 +6,17 @@ Owns the WebSocket, the cursor and the detection of gaps. Does not own the readi
 The cursor is the highest `time_us` seen, because the stream is not in order; each connection goes back 5 s before it.
 Jetstream keeps 36 h and answers an older cursor without a word by starting later: a first event long after the cursor
 is reported as a gap. Events that no query wants move the cursor too.
+
+Event time is the clock's only while the stream is at its end. Behind it (after an outage hours come within seconds) and
+in silence (the network is gone, and nobody said so) it is the time of the last events: else the rules would have passed
+the time of posts that are still to come.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ClassVar, Final, Literal
 
@@ -30,6 +35,12 @@ _MOST: Final = 500
 _LINGER: Final = 0.05
 """Seconds for which frames are gathered into one arrival: at 500 events a second it saves most of the hand-overs."""
 _FUTURE_US: Final = 300_000_000
+_AT_THE_END_US: Final = 2_000_000
+"""A stream whose events are at most so old is at its end."""
+
+_QUIET: Final = 3.0
+"""Seconds without an event after which event time stands still: less than the lateness that rules allow for."""
+
 _REFUSALS: Final = frozenset({400, 401, 403, 404, 410})
 
 
@@ -71,16 +82,19 @@ class BlueskySource:
             reached = None
         connection = await self._connect(reached)
         again, self._connected_before = self._connected_before, True
-        highest, resumed = reached, reached
+        place = _Place(reached)
         try:
             async with connection:
                 while True:
                     found = [self._parse(frame) for frame in await self._frames(connection)]
                     times = [one.time_us for one in found if one.time_us is not None]
-                    if resumed is not None and times:
-                        gap, resumed = self._clamped(resumed, min(times)), None
-                    highest = self._highest(highest, times)
-                    yield _arrival(found, highest, gap=gap, reconnected=again)
+                    if self._idle(place, heard=bool(found)):
+                        continue
+                    if place.resumed is not None and times:
+                        gap, place.resumed = self._clamped(place.resumed, min(times)), None
+                    place.highest = self._highest(place.highest, times)
+                    place.newest = times[-1] if times else place.newest
+                    yield _arrival(found, place.highest, at=self._event_time(place), gap=gap, reconnected=again)
                     gap, again = "", False
         except ConnectionClosed as error:
             raise SourceUnreachable(f"Jetstream closed the connection: {error}") from error
@@ -126,13 +140,12 @@ class BlueskySource:
         )
 
     async def _frames(self, connection: ClientConnection) -> Sequence[bytes | str]:
-        """Return at least one frame, and what else comes within a moment."""
-        silence = self._settings.keep_alive * 1.5
+        """Return a frame and what else comes within a moment; nothing after a while of silence."""
         try:
-            async with asyncio.timeout(silence):
+            async with asyncio.timeout(min(_QUIET, self._silence)):
                 frames: list[bytes | str] = [await connection.recv(decode=False)]
-        except TimeoutError as error:
-            raise SourceUnreachable(f"no event for {silence:.0f} s: connecting again") from error
+        except TimeoutError:
+            return ()
         try:
             async with asyncio.timeout(_LINGER):
                 while len(frames) < _MOST:
@@ -142,6 +155,27 @@ class BlueskySource:
         except ConnectionClosed:
             pass  # the next call meets it again, after these frames were handed over
         return frames
+
+    @property
+    def _silence(self) -> float:
+        return self._settings.keep_alive * 1.5
+
+    def _idle(self, place: _Place, *, heard: bool) -> bool:
+        """Return whether there is nothing to say: it is silent, and that was said already or was never otherwise."""
+        before, place.silent = place.silent, 0.0 if heard else place.silent + min(_QUIET, self._silence)
+        if place.silent >= self._silence:
+            raise SourceUnreachable(f"no event for {self._silence:.0f} s: connecting again")
+        place.heard = place.heard or heard
+        return not heard and (before > 0 or not place.heard)
+
+    def _event_time(self, place: _Place) -> datetime | None:
+        """Return how far event time goes; None for the clock's."""
+        if place.newest is None:
+            return None
+        now = _now_us(self._clock())
+        reached = min(place.newest, now)
+        behind = now - reached > _AT_THE_END_US
+        return datetime.fromtimestamp(reached / 1e6, UTC) if behind or place.silent else None
 
     def _parse(self, frame: bytes | str) -> Parsed:
         return parse(frame, self._settings.id, self._clock(), collections=self._collections)
@@ -163,11 +197,31 @@ class BlueskySource:
         return f"the first event came {missed:.0f} s after the cursor: Jetstream no longer had what lies between"
 
 
-def _arrival(found: Sequence[Parsed], highest: int | None, *, gap: str, reconnected: bool) -> Arrival:
+@dataclass(slots=True)
+class _Place:
+    """How far a connection has come, in µs: `resumed` is the cursor until the first event, `newest` the last events'.
+
+    `silent` counts the seconds since the last event; `heard` says that there was one.
+    """
+
+    resumed: int | None
+    silent: float = 0.0
+    heard: bool = False
+    highest: int | None = field(init=False)
+    newest: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.highest = self.newest = self.resumed
+
+
+def _arrival(
+    found: Sequence[Parsed], highest: int | None, *, at: datetime | None, gap: str, reconnected: bool
+) -> Arrival:
     return Arrival(
         mentions=[one.mention for one in found if one.mention is not None],
         dead=[one.dead for one in found if one.dead is not None],
         cursor=None if highest is None else str(highest),
+        at=at,
         gap=gap,
         reconnected=reconnected,
     )

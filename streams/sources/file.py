@@ -200,12 +200,13 @@ class FileSource:
         path, start = self._settings.path, Place(place.offset, place.line)
         if not self._settings.is_csv:
             return (), Reader(path, csv=False, place=start)
-        reader = Reader(path, csv=True, place=Place())
+        delimiter = self._settings.delimiter
+        reader = Reader(path, csv=True, place=Place(), delimiter=delimiter)
         try:
             header = self._header(reader)
         finally:
             reader.close()
-        return header[0], Reader(path, csv=True, place=start if place.line else header[1])
+        return header[0], Reader(path, csv=True, place=start if place.line else header[1], delimiter=delimiter)
 
     def _header(self, reader: Reader) -> tuple[Sequence[str], Place]:
         found = reader.page(1)

@@ -6,9 +6,11 @@ Owns lines, CSV records over several lines, size limits and places. Does not own
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +49,10 @@ class Raw:
 class Reader:
     """An open file at a place."""
 
-    def __init__(self, path: Path, *, csv: bool, place: Place) -> None:
+    def __init__(self, path: Path, *, csv: bool, place: Place, delimiter: str = ",") -> None:
         self._file = open_binary(path)
         self._csv = csv
+        self._delimiter = delimiter
         self._place = place
         self._file.seek(place.offset)
 
@@ -89,17 +92,28 @@ class Reader:
     def _record(self) -> Raw | None:
         """Return a CSV record: lines are joined while a quote is open."""
         first = self._line(MAX_CSV)
-        if first is None or first.fault or first.data.count(b'"') % 2 == 0:
+        if first is None or first.fault or first.data.count(b'"') % 2 == 0 or self._is_one(first.data):
             return first
         parts, size = [first.data], first.size
         while size <= MAX_CSV and (more := self._line(MAX_CSV)) is not None:
             parts.append(more.data)
             size += more.size
             if more.data.count(b'"') % 2:
-                return Raw(b"".join(parts), size, first.line, more.after)
+                whole = b"".join(parts)
+                if self._is_one(whole):
+                    return Raw(whole, size, first.line, more.after)
+                break
         self._place = first.after
         self._file.seek(first.after.offset)
         return Raw(first.data[:_SHOWN], first.size, first.line, first.after, "a quote is never closed")
+
+    def _is_one(self, lines: bytes) -> bool:
+        """Return whether lines are one record: with an inch sign in each of two lines, they are two."""
+        text = io.StringIO(lines.decode("utf-8", "replace"), newline="")
+        try:
+            return len(list(itertools.islice(csv.reader(text, delimiter=self._delimiter, strict=True), 2))) == 1
+        except csv.Error:
+            return False
 
 
 def open_binary(path: Path) -> BinaryIO:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from streams.addresses import AddressRefused, checked_url
 from streams.records import Action, Author, Mention, Pulse, Reach, ScoredMention, UnreadableRecord, decode
 from streams.sources.checks import check_times, clean_text
 
@@ -41,6 +43,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Ours -> the column names (dotted: inside an object) that are taken for it, the first that has a value."""
 
+_OUR_TYPES: Final = frozenset({"mention", "scored", "pulse", "alert", "dead"})
 _NUMBER: Final = re.compile(r"-?\d{1,16}(\.\d{1,9})?")
 _MILLIS: Final = 1e11
 _MICROS: Final = 1e14
@@ -71,7 +74,7 @@ def from_json(data: bytes, reading: Reading) -> Mention | None:
         raise BadRow(f"bad JSON: {error}") from error
     if not isinstance(row, dict):
         raise BadRow(f"bad JSON: an object is expected, not {type(row).__name__}")
-    if row.get("type") in {"mention", "scored", "pulse", "alert", "dead"} and "v" in row:
+    if "v" in row and isinstance(row.get("type"), str) and row["type"] in _OUR_TYPES:
         return _ours(data, reading)
     return _checked(_mention(row, reading), reading)
 
@@ -90,7 +93,8 @@ def csv_cells(data: bytes, delimiter: str = ",") -> list[str]:
     if "\x00" in text:
         raise BadRow("bad CSV: NUL in the record")
     try:
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+        # Not splitlines: it also ends lines at U+2028 and others, which posts hold.
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise BadRow(f"bad CSV: {error}") from error
     return rows[0] if rows else []
@@ -132,14 +136,33 @@ def _ours(data: bytes, reading: Reading) -> Mention | None:
         raise BadRow(f"a {found.type} record is no mention")
     if found.action is Action.PUBLISH and found.published_at is None:
         raise BadRow("published_at is missing; only a deletion goes without")
-    ours = {
-        "source_id": reading.source_id,
-        "realm": reading.realm,
-        "received_at": reading.received_at,
-        "queries": (),
-        "text": clean_text(found.text),
-    }
-    return _checked(found.model_copy(update=ours), reading)
+    ours = {"source_id": reading.source_id, "realm": reading.realm, "received_at": reading.received_at, "queries": ()}
+    cleaned = {name: _cleaned(value) for name, value in found.model_dump(exclude=set(ours)).items()}
+    try:
+        mention = Mention.model_validate(cleaned | ours | {"url": _web_address(cleaned["url"])})
+    except ValidationError as error:
+        raise BadRow(_first_fault(error)) from error
+    return _checked(mention, reading)
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a field of a record with the text in it made holdable."""
+    if isinstance(value, dict):
+        return {name: _cleaned(part) for name, part in value.items()}
+    return clean_text(value) if isinstance(value, str) and not isinstance(value, Action) else value
+
+
+def _web_address(url: str | None) -> str | None:
+    """Return `url` if it is a web address, else None: a script behind a link is no reason to lose the post."""
+    try:
+        return str(checked_url(url)) if url else None
+    except AddressRefused:
+        return None
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _mention(row: Mapping[str, Any], reading: Reading) -> Mention:
@@ -168,15 +191,14 @@ def _mention(row: Mapping[str, Any], reading: Reading) -> Mention:
             author=_author(text("author_id"), text("author_name"), text("author_handle")),
             text=(text("text") or "") if action is Action.PUBLISH else "",
             lang=text("lang"),
-            url=text("url"),
+            url=_web_address(text("url")),
             thread_id=text("thread_id"),
             reply_to=text("reply_to"),
             reach=Reach(**{name: _count(text(name)) for name in ("followers", "likes", "shares", "replies")}),
             place=text("place"),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise BadRow(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise BadRow(_first_fault(error)) from error
 
 
 def _checked(mention: Mention, reading: Reading) -> Mention:

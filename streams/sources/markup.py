@@ -17,6 +17,7 @@ _BLOCKS: Final = frozenset(
 _HIDDEN: Final = frozenset({"script", "style", "template", "noscript", "iframe", "object"})
 _VOID: Final = frozenset({"br", "hr"})
 _TAG: Final = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,20})|<[!?]")
+_LONG_REFERENCE: Final = re.compile(r"&#(?=[0-9]{8})0*([0-9]*)")
 _MAX_QUOTED: Final = 8
 """A tag is looked at for quoted `>` that often; then it ends at the next one."""
 
@@ -35,7 +36,7 @@ def _pieces(markup: str) -> list[str]:
     lower = markup.lower()
     at = 0
     while tag := _TAG.search(markup, at):
-        pieces.append(html.unescape(markup[at : tag.start()]))
+        pieces.append(_resolved(markup[at : tag.start()]))
         if markup.startswith("<!--", tag.start()):
             end = markup.find("-->", tag.start())
             at = end + 3
@@ -50,8 +51,13 @@ def _pieces(markup: str) -> list[str]:
             at = end = lower.find("</" + name, at)
         if end < 0:  # unclosed: nothing after it can be told from markup
             return pieces
-    pieces.append(html.unescape(markup[at:]))
+    pieces.append(_resolved(markup[at:]))
     return pieces
+
+
+def _resolved(text: str) -> str:
+    """Return `text` with its references resolved. Python reads no number of thousands of digits: eight tell as much."""
+    return html.unescape(_LONG_REFERENCE.sub(lambda match: "&#" + (match.group(1)[:8] or "0"), text))
 
 
 def _tag_end(markup: str, start: int) -> int:

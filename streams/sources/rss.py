@@ -5,7 +5,7 @@ addresses (`streams.outgoing`), or trying again after an error: the supervisor d
 
 The cursor is JSON: the address (a permanent redirect moves it), ETag and Last-Modified as they came, and for each entry
 the hash of its content with its revision, at most 3,000, those in the feed first. The first poll takes what the feed
-holds.
+holds. A feed without entries is a quiet source; an answer that is no feed, whatever its status, is an unreachable one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from streams.sources.rss_repair import NotAFeed
 MAX_SEEN: Final = 3000
 _MAX_WAIT: Final = 86_400.0
 _MAX_CONDITION: Final = 1024
+_VALIDATORS: Final = ("etag", "last-modified")
 _ACCEPT: Final = "application/rss+xml, application/atom+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"
 _REFUSALS: Final = {401: "wants a login", 403: "is forbidden", 410: "is gone for good", 451: "is withheld by law"}
 
@@ -124,7 +125,7 @@ class RssSource:
         except AddressRefused as error:
             raise SourceRefused(str(error)) from error
         except (ResponseTooLarge, httpx.DecodingError) as error:
-            return place, self._unread(str(error), b"")
+            raise self._unread(str(error), b"") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise SourceUnreachable(f"the feed can't be reached: {error or type(error).__name__}") from error
         response = answer.response
@@ -148,16 +149,20 @@ class RssSource:
             # feedparser takes its time on 10 MiB; sockets must go on meanwhile.
             found = await asyncio.to_thread(parse, response.content, kind, reading, place.seen)
         except NotAFeed as error:
-            return place, self._unread(f"what came is no feed: {error}", response.content)
-        etag, modified = (_condition(response.headers.get(name, "")) for name in ("etag", "last-modified"))
+            raise self._unread(f"what came is no feed: {error}", response.content) from error
+        # While an entry waits for its date, "not modified" would hide it.
+        waits = any(one.waits for one in found.seen.values())
+        etag, modified = ("" if waits else _condition(response.headers.get(name, "")) for name in _VALIDATORS)
         after = _Place(url, etag, modified, _kept(place.seen, found))
         same = after == place
         cursor = None if same else after.save(self._settings.url)
         return after, Arrival(mentions=found.mentions, dead=found.dead, cursor=cursor)
 
-    def _unread(self, reason: str, body: bytes) -> Arrival:
+    def _unread(self, reason: str, body: bytes) -> SourceUnreachable:
+        """Return what to raise for an answer without a feed: a captive portal must not pass for a quiet newspaper."""
         origin = self._settings.url
-        return Arrival(dead=[letter(reason, body, source_id=self._settings.id, at=self._clock(), origin=origin)])
+        dead = letter(reason, body, source_id=self._settings.id, at=self._clock(), origin=origin)
+        return SourceUnreachable(reason, self._settings.poll, [dead])
 
 
 def _condition(value: str) -> str:

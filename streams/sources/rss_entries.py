@@ -6,7 +6,7 @@ feeds (`streams.sources.rss_repair`).
 - Identity: the configured URL and guid, atom:id or link.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before.
 - Date: published, else updated, else the channel's own date. An entry without any is a dead letter: the time of receipt
-  is never put in place of a publish time.
+  is never put in place of a publish time. One that is some hours ahead is a dead letter, and taken when due.
 - Declared entities are refused, with them external files and expansion bombs; markup becomes text, script nothing.
 """
 
@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from streams.addresses import AddressRefused, checked_url
 from streams.records import LIVE, MAX_TEXT, Author, DeadLetter, Mention
-from streams.sources.checks import check_times, clean_text
+from streams.sources.checks import MAX_AHEAD, check_times, clean_text
 from streams.sources.letters import letter
 from streams.sources.markup import plain_text
 from streams.sources.rss_repair import NotAFeed, well_formed
@@ -36,19 +36,35 @@ MAX_ENTRIES: Final = 5000
 
 _LANG: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _MAX_LANG: Final = 35
+_WAITED_FOR: Final = timedelta(hours=15)
+"""A date further ahead than any time zone is not waited for."""
+
 _MAX_ID: Final = 1000
 _MAX_URL: Final = 2048
 _MAX_NAME: Final = 512
 _FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
-"""What feedparser lets through on hostile input: found by fuzzing, named one by one so that ours are not hidden."""
+"""What hostile input makes a reader raise: found by fuzzing, named one by one so that others are not hidden."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was delivered of one entry: the hash of its content and its revision."""
+    """What was delivered of one entry: the hash of its content and its revision.
+
+    A negative revision is that of an entry that waits for its date (-1 stands for none before, -2 for 1 and so on).
+    """
 
     content: str
     revision: int
+
+    @property
+    def waits(self) -> bool:
+        """Whether the entry is read again at the next poll."""
+        return self.revision < 0
+
+    @property
+    def delivered(self) -> int:
+        """Return the revision that was delivered last; 0 if none was."""
+        return -1 - self.revision if self.waits else self.revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +99,15 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
         if key in now:  # twice in one feed: the upper one is the newer by custom
             continue
         before = seen.get(key)
-        if before and before.content == content:
+        if before and before.content == content and not before.waits:
             now[key] = before
             continue
-        found = _mention(entry, feed.feed, reading, before)
+        found = _taken(entry, feed.feed, reading, before)
         if isinstance(found, str):
-            now[key] = Seen(content, before.revision if before else 0)
-            dead.append(_dead(found, entry, reading))
+            revision = before.delivered if before else 0
+            now[key] = Seen(content, -1 - revision if _early(entry, reading) else revision)
+            if now[key] != before:
+                dead.append(_dead(found, entry, reading))
             continue
         now[key] = Seen(content, found.revision)
         age = reading.received_at - (found.published_at or reading.received_at)
@@ -129,6 +147,14 @@ def _content(entry: Any) -> tuple[str, str, str]:
     return str(entry.get("title") or ""), str(body), str(entry.get("link") or "")
 
 
+def _taken(entry: Any, channel: Any, reading: Reading, before: Seen | None) -> Mention | str:
+    """Return the mention, or why there is none; what one entry raises is its own fault, not the feed's."""
+    try:
+        return _mention(entry, channel, reading, before)
+    except _FAULTS as error:
+        return f"the entry can't be read: {type(error).__name__}: {error}"
+
+
 def _mention(entry: Any, channel: Any, reading: Reading, before: Seen | None) -> Mention | str:
     """Return the mention, or why there is none."""
     published = _date(entry, "published_parsed", "updated_parsed") or _date(
@@ -146,7 +172,7 @@ def _mention(entry: Any, channel: Any, reading: Reading, before: Seen | None) ->
             source_kind=KIND,
             native_id=_native_id(reading.url, _identity(entry)),
             source_id=reading.source_id,
-            revision=max(int(changed.timestamp() * 1000), before.revision + 1 if before else 0, 0),
+            revision=max(int(changed.timestamp() * 1000), before.delivered + 1 if before else 0, 0),
             realm=reading.realm,
             received_at=reading.received_at,
             published_at=published,
@@ -175,6 +201,12 @@ def _date(holder: Any, *names: str) -> datetime | None:
             except (ValueError, OverflowError, OSError):
                 continue
     return None
+
+
+def _early(entry: Any, reading: Reading) -> bool:
+    """Return whether the entry's date is still to come: a clock of Jerusalem or Tehran labelled GMT is common."""
+    published = _date(entry, "published_parsed", "updated_parsed")
+    return published is not None and MAX_AHEAD < published - reading.received_at < _WAITED_FOR
 
 
 def _lang(entry: Any, channel: Any) -> str | None:

@@ -4,8 +4,8 @@ Owns encodings, stray characters and broken ends. Does not own what a feed means
 
 feedparser reads broken XML with a second, forgiving parser whose time grows with the square of the length: a hostile
 feed of 1 MiB holds a core for an hour. So it only ever gets UTF-8 that expat accepts. What is commonly wrong is put
-right in one pass (control characters, bare & and HTML entities); of what is broken beyond, the entries before the fault
-are kept and the fault is reported.
+right in one pass (control characters, also as references, bare & and HTML entities); of what is broken beyond, the
+entries before the fault are kept and the fault is reported.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final
 from xml.parsers import expat
@@ -28,7 +29,9 @@ _DECLARED: Final = re.compile(rb"^\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Z
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([A-Za-z0-9._-]{1,40})")
 _DECLARATION: Final = re.compile(r"^\s*<\?xml[^>]{0,300}\?>")
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-_AMPERSAND: Final = re.compile(r"&(?!(?:#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6}|amp|lt|gt|quot|apos);)(?:([A-Za-z]{2,32});)?")
+_AMPERSAND: Final = re.compile(
+    r"&(?!(?:amp|lt|gt|quot|apos);)(?:#(?P<decimal>[0-9]{1,7});|#x(?P<hex>[0-9A-Fa-f]{1,6});|(?P<name>[A-Za-z]{2,32});)?"
+)
 _ENTRY_NAMES: Final = frozenset({"item", "entry"})
 
 
@@ -79,7 +82,11 @@ def _decoded(body: bytes, content_type: str) -> str:
 
 
 def _entity(match: re.Match[str]) -> str:
-    char = html.unescape(match.group()) if match.group(1) else ""
+    digits, base = (match.group("decimal"), 10) if match.group("decimal") else (match.group("hex"), 16)
+    if digits:  # a control character or half a surrogate pair is no character of XML, however it is written
+        code = int(digits, base)
+        return "\ufffd" if code > sys.maxunicode or _FORBIDDEN.match(chr(code)) else match.group()
+    char = html.unescape(match.group()) if match.group("name") else ""
     return char if char and "&" not in char and "<" not in char else "&amp;" + match.group()[1:]
 
 

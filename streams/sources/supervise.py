@@ -22,7 +22,9 @@ from streams.dead_letters import dead_item
 from streams.pump import PASSING, Progress, utc_now
 from streams.records import DEAD, MENTIONS, encode
 from streams.source import Arrival, IngestLog, Source, SourceRefused, SourceSettings, SourceUnreachable
-from streams.sources.supervise_choice import Chooser, Chosen, Match, wanted_keys
+from streams.sources.letters import sound
+from streams.sources.supervise_choice import Chooser, Chosen, Match, refused, wanted_keys, without_key
+from streams.sources.supervise_clock import SteadyClock
 from streams.sources.supervise_standing import Standing
 from streams.stream import Item, Stream
 
@@ -92,6 +94,7 @@ class _Run:
     progress: Progress
     lateness: timedelta
     standing: Standing = field(init=False)
+    steady: SteadyClock = field(init=False)
     retry: Backoff = field(default_factory=lambda: Backoff(0.1, 10.0))
     cursor: str | None = None
     flushed: float = 0.0
@@ -109,6 +112,7 @@ class _Run:
 
     async def until_the_end(self, backoff: Backoff) -> None:
         self.flushed = self.pulsed = self.tick()
+        self.steady = SteadyClock(self.clock, self.tick)
         self.cursor, tally = await self._again(lambda: self.log.load_cursor(self.id))
         self.standing = Standing(self.settings, self.settings.kind, self.tick())
         self.standing.tally = tally
@@ -125,8 +129,16 @@ class _Run:
             self.standing.failed(str(error))
             delay = self._refused() if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)
             _log.warning("source %s: again in %.1f s: %s", self.id, delay, error)
-            await self._flush((), pulse=True)
+            await self._flush(self._left_behind(error), pulse=True)
             await self._rest(delay)
+
+    def _left_behind(self, error: SourceUnreachable | SourceRefused) -> Sequence[Arrival]:
+        """Return what came in place of mentions: it is kept and counted, but the source is not live by it."""
+        dead = error.dead if isinstance(error, SourceUnreachable) else ()
+        tally = self.standing.tally
+        self.standing.tally = tally.model_copy(update={"received": tally.received + len(dead)})
+        metrics.RECEIVED.labels(self.id).inc(len(dead))
+        return [Arrival(dead=dead)] if dead else ()
 
     def _refused(self) -> float:
         delay = refused_again(self.refusals)
@@ -193,7 +205,7 @@ class _Run:
         return None
 
     def _arrived(self, arrivals: Sequence[Arrival], *, reconnected: bool) -> None:
-        now, standing, tally = self.clock(), self.standing, self.standing.tally
+        now, standing, tally = self.steady(), self.standing, self.standing.tally
         standing.arrived(arrivals, now, self.tick())
         received = sum(len(one.mentions) + len(one.dead) for one in arrivals)
         gaps = sum(bool(one.gap) for one in arrivals)
@@ -224,7 +236,7 @@ class _Run:
             await self._again(lambda: self.stream.append(DEAD, [dead_item(letter) for letter in chosen.dead]))
         items = chosen.items
         if pulse:
-            sign = self.standing.pulse(self.clock())
+            sign = self.standing.pulse(self.steady())
             items = [*items, Item(self.id, encode(sign), everywhere=True)]
         if due:
             self.pulsed = self.tick()
@@ -242,7 +254,8 @@ class _Run:
         self.flushed = self.tick()
 
     async def _chosen(self, arrivals: Sequence[Arrival]) -> Chosen:
-        mentions = [mention for one in arrivals for mention in one.mentions]
+        came = [(mention, without_key(mention)) for one in arrivals for mention in one.mentions]
+        mentions = [mention for mention, fault in came if not fault]
         chosen = Chosen()
         if mentions:
             keys = wanted_keys(mentions)
@@ -250,7 +263,8 @@ class _Run:
             promised = self.standing.promised and self.standing.promised - self.lateness
             unversioned = frozenset(mention for one in arrivals for mention in one.unversioned)
             chosen = self.chooser.choose(mentions, known, self.clock(), promised, unversioned)
-        chosen.dead = [letter for one in arrivals for letter in one.dead] + chosen.dead
+        keyless = [refused(mention, fault, self.clock()) for mention, fault in came if fault]
+        chosen.dead = [*(sound(letter) for one in arrivals for letter in one.dead), *keyless, *chosen.dead]
         standing, tally = self.standing, self.standing.tally
         standing.last_mention_at = chosen.last_received_at or standing.last_mention_at
         standing.tally = tally.model_copy(

@@ -7,6 +7,7 @@ Owns the decision, a pure function of the mentions, what is known and the querie
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ WITHDRAWN: Final = 100_000
 """How many deletions of posts that never matched are remembered, so that a create that comes after one stays out."""
 
 _HIGHEST: Final = 2**63 - 1
+_UNHOLDABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_UNHOLDABLE_KEY: Final = re.compile("[\x00\x1f\ud800-\udfff]")
+"""0x1F stands between the parts of a key: in an id it could name the posts of somebody else."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +55,13 @@ def wanted_keys(mentions: Sequence[Mention]) -> list[str]:
     keys = {mention.key for mention in mentions}
     keys |= {_author_key(mention) for mention in mentions if mention.action is Action.DELETE_AUTHOR}
     return sorted(keys)
+
+
+def without_key(mention: Mention) -> str:
+    """Return why a mention can't be asked for in any database; empty if it can. Sources clean what they read."""
+    ids = (mention.native_id, "" if mention.author is None else mention.author.id)
+    found = any(map(_UNHOLDABLE_KEY.search, ids))
+    return "an id holds NUL, 0x1F or half a surrogate pair, which no key can" if found else ""
 
 
 class Chooser:
@@ -81,6 +93,7 @@ class Chooser:
                 continue
             try:
                 kept = self._kept(mention, revisions)
+                _check_holdable(kept)
                 item = None if kept is None else Item(kept.key, encode(kept))
             except Exception as error:  # noqa: BLE001  a process boundary: what one text raises stays its own fault
                 _log.exception("a mention of source %s could not be taken", mention.source_id)
@@ -121,6 +134,16 @@ class Chooser:
             self._withdrawn.popitem(last=False)
 
 
+def _check_holdable(mention: Mention | None) -> None:
+    """Raise ValueError for text that PostgreSQL does not take, or UTF-8 can't write."""
+    if mention is None:
+        return
+    written = (mention.text, mention.url, mention.lang, mention.place, mention.thread_id, mention.reply_to)
+    author = (mention.author.name, mention.author.handle) if mention.author else ()
+    if any(_UNHOLDABLE.search(text) for text in (*written, *author) if text):
+        raise ValueError("it holds NUL or half a surrogate pair")
+
+
 def _lifted(mention: Mention, known: Mapping[str, int]) -> Mention:
     """Return a deletion with a revision above all that is known of what it deletes."""
     key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
@@ -135,7 +158,11 @@ def _author_key(mention: Mention) -> str:
 
 
 def _letter(mention: Mention, error: Exception, now: datetime) -> DeadLetter:
-    reason = f"could not be matched or encoded: {type(error).__name__}: {error}"
+    return refused(mention, f"could not be matched or encoded: {type(error).__name__}: {error}", now)
+
+
+def refused(mention: Mention, reason: str, now: datetime) -> DeadLetter:
+    """Return the dead letter of a mention that can't be taken."""
     return letter(
         reason, mention.text, source_id=mention.source_id, at=now, origin=mention.native_id, realm=mention.realm
     )

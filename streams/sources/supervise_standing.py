@@ -6,7 +6,7 @@ Owns when a source counts as stalled and what its pulse promises. Does not own s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from streams.records import LIVE, Pulse, SourceStatus, Tally
@@ -16,6 +16,9 @@ from streams.sources.checks import OLDEST
 CONNECTING: Final = 10.0
 """Seconds that a source has after its start to give a sign of life before its pulses call it stalled: a restart must
 not turn the alerts over it to no-data, as long as it is shorter than the engine's patience."""
+
+MOST_AHEAD: Final = timedelta(minutes=1)
+"""How far event time may be ahead of the clock: beyond, it was stamped by a clock that was wrong, and is taken back."""
 
 
 class Standing:
@@ -74,6 +77,7 @@ class Standing:
         """Return the sign of life to send now."""
         if self.status is SourceStatus.LIVE and self._follows_clock:
             self._at = max(self._at, now)
+        self._at = min(self._at, now + MOST_AHEAD)
         self.promised = self._at
         return Pulse(
             source_id=self._settings.id,

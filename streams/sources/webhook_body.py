@@ -4,8 +4,10 @@ Owns the fields that a sender may use. Does not own signatures, buffering or ans
 
 One object or an array of at most 1,000. `id`, `text` and `published_at` are needed; a deletion needs `id` and
 `"deleted": true`, the withdrawal of an author `author.id` and `"deleted_author": true`. An edit is the same `id` with a
-higher `revision`, or a later `updated_at`; without both the revision is the publish time in milliseconds. A deletion
-without both holds against all that came before it. Ids are the sender's: they are kept apart by source.
+higher `revision`, or a later `updated_at` (milliseconds since 1970 as a revision); a post without both is the first of
+its id, revision 0. Other text under the same id without both is a repeat: which of two came first can't be told when
+deliveries are tried again. A deletion without both holds against all that came before it. Ids are the sender's: they
+are kept apart by source.
 """
 
 from __future__ import annotations
@@ -120,8 +122,9 @@ class _Sent(BaseModel):
     def _revision(self, received: Received) -> int:
         if self.revision is not None:
             return self.revision
-        own = self.updated_at or (self.published_at if self._action() is Action.PUBLISH else None)
-        return max(int((own or received.sent_at).timestamp() * 1000), 0)
+        if self.updated_at is None and self._action() is Action.PUBLISH:
+            return 0
+        return max(int((self.updated_at or received.sent_at).timestamp() * 1000), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,8 @@ async def test_rows_that_cannot_be_mentions_are_dead_letters_with_their_line(tmp
         (row(1, action="shout"), "is none of publish"),
         ({"action": "delete"}, "a deletion without id"),
         (b'{"type":"mention","v":9}', "not a record of this version"),
+        (b'{"type":["mention"],"v":1}', "published_at is missing"),
+        (b'{"type":{"mention":1},"v":1}', "published_at is missing"),
     ]
     path = write(tmp_path / "a.jsonl", row(0), *(line for line, _ in bad), row(9))
     found = await listen(path)
@@ -147,7 +149,7 @@ async def test_a_huge_line_is_passed_over_in_little_memory(tmp_path: Path) -> No
 
 async def test_a_quote_that_is_never_closed_costs_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    lines = ["id,text,date", "1,fine,2026-11-20", '2,5" screen,2026-11-20', "3,fine,2026-11-20", "4,a,b,2026-11-20"]
+    lines = ["id,text,date", "1,fine,2026-11-20", '2,"5 screens,2026-11-20', "3,fine,2026-11-20", "4,a,b,2026-11-20"]
     path.write_text("\n".join(lines) + "\n")
     found = await listen(path)
     assert [one.native_id for one in posts(found)] == ["1", "3"]

@@ -39,6 +39,32 @@ def matches(query: str, text: str = "", **changes: Any) -> bool:
 @pytest.mark.parametrize(
     ("query", "text", "expected"),
     [
+        ("בנק OR\u200f חברה", "חברה", True),
+        ("בנק \u200fOR\u200f חברה", "חברה", True),
+        ("בנק \u200bNOT חברה", "בנק", True),
+        ("בנק \u200bNOT\ufeff חברה", "בנק חברה", False),
+        ("\u202bבנק\u202c AND \u2067(חברה)\u2069", "בנק חברה", True),
+        ("\u200flang:\u200fhe\u200f בנק", "בנק", True),
+        ("בנק OR חברה \u200f", "חברה", True),
+        ("״בנק לאומי״", "לאומי בנק", False),
+        ("״בנק לאומי״", "בנק לאומי", True),
+        ("„בנק לאומי“ OR x", "בנק לאומי", True),
+        ("„בנק לאומי” OR x", "לאומי בנק", False),
+        ("«بانک ملی»", "بانک ملی", True),
+        ("«بانک ملی»", "ملی بانک", False),
+        ("״צה״ל הודיע״", 'צה"ל הודיע', True),
+        ("צה״ל", "בצה״ל", True),
+        ("“צה”ל הודיע”", "צהל הודיע", True),
+    ],
+)
+def test_what_an_editor_for_hebrew_or_persian_writes(query: str, text: str, expected: bool) -> None:
+    """Marks that nobody sees made words of operators: "OR" was looked for, and NOT meant the opposite."""
+    assert matches(query, text) is expected
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "expected"),
+    [
         ("coffee", "Good COFFEE!", True),
         ("coffee", "coffeehouse", False),
         ("coffee tea", "tea and coffee", True),

@@ -8,6 +8,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from streams.records import Mention
 from streams.source import Arrival, SourceRefused, SourceUnreachable
+from streams.sources import rss_entries
 from streams.sources.markup import plain_text
 from streams.sources.rss import RssSettings, RssSource
 from streams.sources.rss_entries import Entries, Reading, parse
@@ -113,13 +115,39 @@ def test_an_absurd_date_is_a_dead_letter_once(date: str) -> None:
     assert read(rss(item(1, date=date), item(2)), found).dead == []
 
 
+def test_an_entry_with_a_date_some_hours_ahead_is_taken_when_that_has_come() -> None:
+    """Local time that is labelled GMT: such posts were never seen again."""
+    early = rss(item(1, date="Mon, 25 May 2026 17:00:00 GMT"))
+    first = read(early)
+    assert (len(first.dead), len(first.mentions)) == (1, 0)
+    assert read(early, first) == Entries([], [], first.seen)
+    later = replace(READING, received_at=NOW + timedelta(hours=3))
+    (taken,) = parse(early, "", later, first.seen).mentions
+    assert taken.published_at == datetime(2026, 5, 25, 17, tzinfo=UTC)
+
+
+async def test_a_feed_in_which_an_entry_waits_for_its_date_is_asked_without_conditions() -> None:
+    asked: list[Headers] = []
+
+    def answer(path: str, headers: Headers) -> Answer:
+        asked.append(headers)
+        date = "Mon, 25 May 2026 17:00:00 GMT" if len(asked) < 3 else "Mon, 25 May 2026 14:00:00 GMT"
+        return 200, {"etag": '"1"'}, rss(item(1, date=date))
+
+    async with server(answer) as url:
+        got = await polls(source(url).listen(None), 4)
+    assert ["if-none-match" in headers for headers in asked] == [False, False, False, True]
+    assert [(len(one.mentions), len(one.dead)) for one in got] == [(0, 1), (0, 0), (1, 0), (0, 0)]
+
+
 def test_old_entries_are_left_out_when_asked() -> None:
     reading = Reading("feed", READING.url, NOW, timedelta(hours=1))
     assert parse(rss(item(1)), "", reading, {}).mentions == []
 
 
-def test_links_that_are_no_web_addresses_are_dropped() -> None:
-    body = rss(item(1).replace("https://news.example/1", "javascript:alert(1)"))
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "http://xn--/", "http://[::1"])
+def test_links_that_are_no_web_addresses_are_dropped(link: str) -> None:
+    body = rss(item(1).replace("https://news.example/1", link))
     assert read(body).mentions[0].url is None
 
 
@@ -137,6 +165,26 @@ def test_links_that_are_no_web_addresses_are_dropped() -> None:
 def test_what_is_no_feed_says_so(body: bytes) -> None:
     with pytest.raises(NotAFeed):
         read(body)
+
+
+@pytest.mark.parametrize("body", ["&#{};", "&amp;#{};", "<![CDATA[&#{};]]>", "&#x{};", "&#55357;", "&#8;", "&#x1f;"])
+def test_a_reference_to_no_character_costs_no_entry(body: str) -> None:
+    """Python reads no number of more than 4,300 digits; one such entry ended its source at every start."""
+    found = read(rss(item(1), item(2, body.format("9" * 5000)), item(3)))
+    assert [mention.native_id[-2:] for mention in found.mentions] == ["g1", "g2", "g3"]
+    assert found.dead == []
+
+
+def test_what_one_entry_raises_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(entry: Any) -> str:
+        if "2" in entry.title:
+            raise ValueError("what nobody thought of")
+        return str(entry.title)
+
+    monkeypatch.setattr(rss_entries, "_text", text)
+    found = read(rss(item(1), item(2), item(3)))
+    assert len(found.mentions) == 2
+    assert [one.reason for one in found.dead] == ["the entry can't be read: ValueError: what nobody thought of"]
 
 
 def test_half_a_feed_gives_the_entries_that_are_whole_and_says_what_is_missing() -> None:
@@ -199,6 +247,10 @@ def test_too_deep_is_refused() -> None:
         ("kept<a href=", "kept"),
         ("&lt;script&gt;", "<script>"),
         ("  plain  ", "plain"),
+        ("a &#" + "9" * 5000 + "; b", "a \ufffd b"),
+        ("a &#" + "0" * 5000 + "65; b", "a A b"),
+        ("a &#12345678", "a \ufffd"),
+        ("a &#00000038; &#1114111;b", "a & b"),
     ],
 )
 def test_plain_text_shows_what_a_reader_sees(markup: str, text: str) -> None:
@@ -333,6 +385,8 @@ async def test_a_permanent_redirect_moves_the_feed_and_keeps_identities() -> Non
         (302, {"location": "http://169.254.169.254/latest"}, SourceRefused, None),
         (302, {"location": "http://localhost:1/"}, SourceRefused, None),
         (302, {"location": "/again"}, SourceRefused, None),
+        (302, {"location": "http://xn--/"}, SourceUnreachable, 0.01),
+        (302, {"location": "http://[::1"}, SourceUnreachable, 0.01),
     ],
 )
 async def test_each_answer_has_its_meaning(
@@ -344,25 +398,34 @@ async def test_each_answer_has_its_meaning(
     assert getattr(caught.value, "retry_after", None) == after
 
 
-async def test_garbage_is_a_dead_letter_and_the_next_poll_goes_on() -> None:
-    bodies: list[tuple[Headers, bytes]] = [
-        ({}, b"<!doctype html><h1>Maintenance</h1>"),
-        ({"content-encoding": "gzip"}, gzip.compress(b"\0" * (64 << 20))),
-        ({"content-encoding": "gzip"}, b"not gzip at all"),
-        ({"content-encoding": "br"}, b"???"),
-        ({}, b"x" * (16 << 20)),
-        ({"etag": "\x7f"}, rss(item(1))),
-    ]
+GARBAGE: list[tuple[Headers, bytes]] = [
+    ({"content-type": "text/html"}, b"<!doctype html><title>Sign in to the hotel's network</title>"),
+    (
+        {"content-type": "text/html"},
+        b"<html xmlns='http://www.w3.org/1999/xhtml'><body><p>Maintenance</p></body></html>",
+    ),
+    ({}, b""),
+    ({"content-encoding": "gzip"}, gzip.compress(b"\0" * (64 << 20))),
+    ({"content-encoding": "gzip"}, b"not gzip at all"),
+    ({"content-encoding": "br"}, b"???"),
+    ({}, b"x" * (16 << 20)),
+]
 
-    def answer(path: str, headers: Headers) -> Answer:
-        extra, body = bodies.pop(0)
-        return 200, extra, body
 
-    async with server(answer) as url:
-        *garbage, good = await polls(source(url).listen(None), 6)
-    assert [len(arrival.dead) for arrival in garbage] == [1] * 5
-    assert [arrival.cursor for arrival in garbage] == [None] * 5
-    assert len(good.mentions) == 1
+@pytest.mark.parametrize(("extra", "body"), GARBAGE)
+async def test_what_is_no_feed_is_kept_and_makes_the_source_unreachable(extra: Headers, body: bytes) -> None:
+    """A captive portal answers 200: it must not pass for a feed without news."""
+    async with server(lambda path, headers: (200, extra, body)) as url:
+        with pytest.raises(SourceUnreachable) as caught:
+            await polls(source(url, poll=7).listen(None), 1)
+    assert [one.reason for one in caught.value.dead] == [str(caught.value)]
+    assert caught.value.retry_after == 7
+
+
+async def test_a_feed_without_entries_is_a_quiet_source() -> None:
+    async with server(lambda path, headers: (200, {"etag": "\x7f"}, rss())) as url:
+        for arrival in await polls(source(url).listen(None), 2):
+            assert (len(arrival.mentions), len(arrival.dead)) == (0, 0)
 
 
 async def test_nobody_there_is_unreachable() -> None:

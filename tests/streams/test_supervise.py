@@ -308,6 +308,43 @@ async def test_dead_letters_go_to_dead_and_count(stream: EmbeddedStream) -> None
     assert metrics.DEAD.labels("s")._value.get() - before == 2
 
 
+@pytest.mark.parametrize("bad", ["\0", "\ud800", "\x1f"])
+async def test_what_no_database_can_hold_is_a_dead_letter_whoever_brings_it(stream: EmbeddedStream, bad: str) -> None:
+    log = Memory()
+    known = log.known
+
+    async def refuse(keys: Sequence[str]) -> Mapping[str, int]:
+        assert not any("\0" in key or key.count("\x1f") > 1 + ("author\x1f" in key) for key in keys)
+        for key in keys:
+            key.encode()
+        return await known(keys)
+
+    log.known = refuse  # type: ignore[method-assign]
+    one = mention(1)
+    strange = [
+        one.model_copy(update={"native_id": f"a{bad}b"}),
+        one.model_copy(update={"native_id": "x", "author": Author.model_construct(id=f"a{bad}b")}),
+    ]
+    if bad != "\x1f":
+        strange += [one.model_copy(update={"native_id": name, name: f"a{bad}b"}) for name in ("place", "thread_id")]
+    letters = [letter("r", b"", source_id="s", at=NOW).model_copy(update={"origin": f"a{bad}", "payload": bad})]
+    await run(Scripted([Arrival([*strange, mention(2)], letters)]), stream, log)
+    assert await mentions(stream) == [("post2", 1)]
+    assert len(await records(stream, DEAD)) == len(strange) + 1
+    assert log.tally.dead == len(strange) + 1
+
+
+async def test_what_came_in_place_of_a_feed_is_kept_and_is_no_sign_of_life(stream: EmbeddedStream) -> None:
+    log = Memory()
+    page = letter("no feed", b"<html>", source_id="s", at=NOW)
+    await run(Scripted([SourceUnreachable("no feed", dead=[page]), 0.05]), stream, log)
+    assert await records(stream, DEAD) == [page]
+    assert (log.tally.received, log.tally.dead) == (1, 1)
+    said = await pulses(stream)
+    assert (said[0].status, said[0].detail) == (SourceStatus.UNREACHABLE, "no feed")
+    assert SourceStatus.LIVE not in {one.status for one in said[:-1]}
+
+
 async def test_a_plug_in_that_fails_is_unreachable_and_tried_again(stream: EmbeddedStream) -> None:
     log = Memory()
     source = Scripted([Arrival([mention(1)]), ZeroDivisionError("a bug"), Arrival([mention(2)], gap="a hole")])
