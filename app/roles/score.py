@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Never
 
 from app.process import Process
 from app.roles.loops import consume
 from app.scoring import scorer_maker
 from nlp.batching import BatchingScorer, Stats
-from nlp.scorer import Overloaded
+from nlp.scorer import Overloaded, ScorerError
 from nlp.worker import TextScorer, score_records
 from streams import metrics
 from streams.metrics import LATENCY
@@ -52,14 +52,34 @@ class Meter:
         metrics.QUEUED.set(now.queued_tokens)
 
 
+class ScorerStopped(RuntimeError):
+    """The thread that owns the model ended: our own fault, for which no mention is dead-lettered. The process stops."""
+
+
 class Scoring:
-    """Pump handler of [mentions]."""
+    """Pump handler of [mentions]; `watch` runs beside the pump."""
 
     def __init__(self, stream: Stream, scorer: TextScorer, clock: Callable[[], datetime], meter: Meter) -> None:
         self._stream = stream
         self._scorer = scorer
         self._clock = clock
         self._meter = meter
+        self._fault: ScorerError | None = None
+        self._ended = asyncio.Event()
+
+    async def watch(self) -> None:
+        """Raise ScorerStopped once the scorer can answer nothing any more."""
+        await self._ended.wait()
+        raise ScorerStopped(
+            f"{self._fault}; every mention that it had not scored is read again: start this process again"
+        ) from self._fault
+
+    async def _stop(self, fault: ScorerError) -> Never:
+        """Make `watch` raise, and wait to be cancelled: returning would commit, raising would dead-letter the batch."""
+        self._fault = fault
+        self._ended.set()
+        never: asyncio.Future[Never] = asyncio.get_running_loop().create_future()
+        await never
 
     async def __call__(self, batch: Sequence[Received]) -> Sequence[Rejected]:
         """Score the batch, append it to [scored], return what could not be scored."""
@@ -68,6 +88,10 @@ class Scoring:
         records = [item.record for item in taken if isinstance(item.record, Mention | Pulse)]
         try:
             outcome = await score_records(self._scorer, records, self._clock)
+        except Overloaded:
+            raise
+        except ScorerError as fault:  # a text's own error is its answer; raised, it means that nobody answers
+            await self._stop(fault)
         finally:
             self._meter.look()
         refused = {id(refusal.mention): refusal for refusal in outcome.refused}
@@ -94,16 +118,18 @@ async def run_score(process: Process) -> None:
     scoring = Scoring(process.stream, scorer, process.clock, Meter(lambda: scorer.stats))
     await scorer.start()
     try:
-        await consume(
-            process,
-            name="score",
-            stage="score",
-            topic=MENTIONS,
-            group="scorer",
-            handler=scoring,
-            most=BATCH,
-            wait=WAIT,
-            transient=(Overloaded,),
-        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(scoring.watch())
+            await consume(
+                process,
+                name="score",
+                stage="score",
+                topic=MENTIONS,
+                group="scorer",
+                handler=scoring,
+                most=BATCH,
+                wait=WAIT,
+                transient=(Overloaded,),
+            )
     finally:
         await asyncio.shield(scorer.close())

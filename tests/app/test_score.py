@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
+from app.configuration import parse_configuration
+from app.process import open_process
+from app.roles import score as role
 from app.roles.score import Meter, Scoring
+from app.settings import Settings
 from nlp.batching import BatchingScorer, Limits
-from nlp.scorer import Overloaded
+from nlp.scorer import Overloaded, Prepared, Unscorable
 from streams.backoff import Backoff
 from streams.embedded import EmbeddedStream
 from streams.pump import pump
-from streams.records import MENTIONS, SCORED, Mention, ScoredMention, decode, encode
+from streams.records import DEAD, MENTIONS, SCORED, Mention, ScoredMention, decode, encode
 from streams.stream import Item, Stream
 from tests.nlp.counting import LetterScorer
 
@@ -131,3 +135,32 @@ async def test_the_metrics_add_up_to_the_texts() -> None:
     assert added == {"model": 2, "exact": 2, "near": 0, "failed": 2, "refused": 1}
     assert value("warroom_scorer_cache_answers") == 2
     assert value("warroom_scorer_queue_tokens") == 0
+
+
+class MortalScorer(LetterScorer):
+    """Its thread dies of a text that has the word."""
+
+    def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
+        if any("deadly" in text for text in texts):
+            raise MemoryError("no room for the batch")
+        return super().prepare(texts)
+
+
+async def test_a_dead_model_thread_stops_the_process_and_buries_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 3: our own damage stops us; nothing is dead-lettered for it, nor passed over."""
+    monkeypatch.setattr(role, "scorer_maker", lambda _settings: MortalScorer)
+    settings = Settings(data=tmp_path)
+    async with open_process(settings, parse_configuration("version: 1")) as process:
+        wanted = [mention(number, "deadly" if number == 7 else f"fine {number}") for number in range(20)]
+        await process.stream.append(MENTIONS, [Item(one.key, encode(one)) for one in wanted])
+        with pytest.raises(ExceptionGroup) as ended:
+            async with asyncio.timeout(10):
+                await role.run_score(process)
+        [error] = ended.value.exceptions
+        assert isinstance(error, role.ScorerStopped)
+        assert "the scorer's thread ended: MemoryError('no room for the batch')" in str(error)
+        for topic, group in ((DEAD, None), (SCORED, None), (MENTIONS, "scorer")):
+            async with contextlib.aclosing(await process.stream.consumer(topic, group, "earliest")) as consumer:
+                assert len(await consumer.fetch(500, 0.05)) == (20 if topic == MENTIONS else 0)
