@@ -1,7 +1,8 @@
 """Role score: [mentions] -> model -> [scored].
 
-Owns the wiring of the one consume loop to the batching scorer, and the export of the scorer's counters. Does not own
-either. Overload is a value: the consumer waits and offers the same batch again, no mention is dropped.
+Owns the wiring of the one consume loop to the batching scorer, what becomes of the older words of an edit that can't be
+scored, and the export of the scorer's counters. Does not own loop or scorer. Overload is a value: the consumer waits
+and offers the same batch again, no mention is dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streams import metrics
 from streams.metrics import LATENCY
 from streams.metrics import SCORED as SCORED_TOTAL
 from streams.pump import Received, Rejected
-from streams.records import MENTIONS, SCORED, Mention, Pulse, ScoredMention, encode
+from streams.records import MENTIONS, SCORED, Action, Mention, Pulse, ScoredMention, encode
 from streams.stream import Item, Stream
 
 BATCH: Final = 96
@@ -95,8 +96,14 @@ class Scoring:
         finally:
             self._meter.look()
         refused = {id(refusal.mention): refusal for refusal in outcome.refused}
-        passed = [item for item in taken if id(item.record) not in refused]
-        items = [_item(received, record) for received, record in zip(passed, outcome.records, strict=True)]
+        answers = iter(outcome.records)
+        now = self._clock()
+        items = [
+            _item(item, superseded(refused[id(item.record)].mention, now))
+            if id(item.record) in refused
+            else _item(item, next(answers))
+            for item in taken
+        ]
         await self._stream.append(SCORED, items)
         for record in outcome.records:
             if isinstance(record, ScoredMention) and record.score is not None:
@@ -104,6 +111,24 @@ class Scoring:
                 LATENCY.labels("score").observe((self._clock() - record.mention.received_at).total_seconds())
         found = ((item, refused[id(item.record)]) for item in taken if id(item.record) in refused)
         return [*strange, *(Rejected(item, refusal.reason, refusal.unreadable) for item, refusal in found)]
+
+
+def superseded(mention: Mention, at: datetime) -> ScoredMention:
+    """Return what takes a mention's older words away when its new ones have no score: they are not its words any more.
+
+    It is a deletion up to and with this revision, so it also holds if the older words come later; a further edit that
+    can be scored lives. Of a mention that was never stored it leaves a tombstone alone.
+    """
+    gone = Mention(
+        source_id=mention.source_id,
+        source_kind=mention.source_kind,
+        native_id=mention.native_id,
+        revision=mention.revision,
+        action=Action.DELETE,
+        realm=mention.realm,
+        received_at=mention.received_at,
+    )
+    return ScoredMention(mention=gone, score=None, scored_at=at)
 
 
 def _item(received: Received, record: ScoredMention | Pulse) -> Item:
