@@ -175,6 +175,29 @@ class RealmClock:
         away = sorted(name for name in concerned if name in self.away)
         return away, bool(away) and len(away) == len(concerned)
 
+    def ahead_of(self, limit: int) -> bool:
+        """Whether anything here claims a time after `limit`, but for the time that goes on after all have finished."""
+        times = [self.frontier] if self.frontier is not None and not self.ended else []
+        times += [turn.at for turn in self._turns]
+        for source in self.sources.values():
+            times += [source.turned, *(max(beat.at, beat.sent) for beat in source.beats.values())]
+        return max(times, default=limit) > limit
+
+    def set_back(self, present: int, limit: int) -> bool:
+        """Forget what claims a time after `limit`; return whether the frontier did: it is found anew from pulses."""
+        for source in self.sources.values():
+            source.beats = {
+                partition: beat for partition, beat in source.beats.items() if max(beat.at, beat.sent) <= limit
+            }
+            source.turned = min(source.turned, present)
+            source.away = source.away and source.away._replace(since=min(source.away.since, present))
+        self.away = {name: away._replace(since=min(away.since, present)) for name, away in self.away.items()}
+        self._turns = [turn._replace(at=min(turn.at, present)) for turn in self._turns]
+        if self.frontier is None or self.ended or self.frontier <= limit:
+            return False
+        self.frontier = None
+        return True
+
     def forget(self, known: frozenset[str]) -> None:
         """Drop the sources that are configured no more."""
         for name in self.sources.keys() - known:

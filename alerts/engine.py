@@ -23,10 +23,10 @@ from typing import Any, Final
 from alerts.cells import Cell, closings
 from alerts.clocks import HOLE, RealmClock
 from alerts.contributions import Change, Contributions, event_time
-from alerts.moments import grid_to, moment, span
+from alerts.moments import AHEAD, grid_to, instant, moment, span
 from alerts.rules import Rule
 from alerts.windows import Exhibit, Window, exhibit
-from streams.records import Action, AlertEvent, AnyRecord, Pulse, ScoredMention
+from streams.records import Action, AlertEvent, AnyRecord, Pulse, ScoredMention, SourceStatus
 
 VERSION: Final = 1
 LATENESS: Final = timedelta(seconds=5)
@@ -40,10 +40,11 @@ class UnreadableState(ValueError):
 
 @dataclass(slots=True)
 class Step:
-    """What a batch brought: events in order, and late mentions by source."""
+    """What a batch brought: events in order, and by source, late mentions and what a clock ahead of ours dated."""
 
     events: list[AlertEvent]
     late: Counter[str]
+    ahead: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ class Engine:
     _observed: int = field(default=0, init=False)
     _events: list[AlertEvent] = field(default_factory=list, init=False)
     _late: Counter[str] = field(default_factory=Counter, init=False)
+    _ahead: Counter[str] = field(default_factory=Counter, init=False)
+    _present: int | None = field(default=None, init=False)
 
     def assign(self, partitions: frozenset[int]) -> None:
         """Say which partitions the input has: a source's clock is its least pulse over all of them."""
@@ -88,8 +91,8 @@ class Engine:
 
     def drain(self) -> Step:
         """Return the events and late mentions since the last call."""
-        step = Step(self._events, self._late)
-        self._events, self._late = [], Counter()
+        step = Step(self._events, self._late, self._ahead)
+        self._events, self._late, self._ahead = [], Counter(), Counter()
         return step
 
     def step(self, records: Iterable[tuple[AnyRecord, int]]) -> Step:
@@ -101,6 +104,23 @@ class Engine:
     def tick(self, now: datetime) -> None:
         """Let observed time pass without any pulse, by at most 5 s a call; what follows from it waits for `advance`."""
         self._observe(moment(now))
+
+    def believe(self, now: datetime) -> None:
+        """Say what time it is: nothing more than a minute later is believed from here on, nor what was before.
+
+        A clock that was wrong for a second would else make every mention late until its time had come. A realm whose
+        time ran ahead goes on from the present, with its open alerts; live pulses from the future are passed over, so
+        that a source that sends no others is lost, and said to be.
+        """
+        present = self._present = moment(now)
+        if self._heard is not None and self._heard > present + AHEAD:
+            self._heard = present
+        for realm in self.realms.values():
+            if realm.clock.ahead_of(present + AHEAD) and realm.clock.set_back(present, present + AHEAD):
+                realm.contributions.set_back(present)
+                for cell in realm.cells:
+                    cell.set_back(present)
+                    _fill(cell, realm.contributions)
 
     def advance(self) -> None:
         """Do what the state asks for: after a tick, or after a load. A second call does nothing."""
@@ -116,9 +136,23 @@ class Engine:
     def _pulse(self, pulse: Pulse, partition: int) -> None:
         if self.sources is not None and pulse.source_id not in self.sources:
             return
-        self._observe(moment(pulse.sent_at))
-        self._realm(pulse.realm).clock.pulse(pulse, partition, self._observed)
+        believed = self._believed(pulse)
+        if believed is None:
+            self._ahead[pulse.source_id] += 1
+            return
+        self._observe(moment(believed.sent_at))
+        self._realm(pulse.realm).clock.pulse(believed, partition, self._observed)
         self.advance()
+
+    def _believed(self, pulse: Pulse) -> Pulse | None:
+        """Return the pulse with no time after the present; None for one that would move event time beyond it."""
+        limit = None if self._present is None else self._present + AHEAD
+        if limit is None or max(moment(pulse.at), moment(pulse.sent_at)) <= limit:
+            return pulse
+        if pulse.status is SourceStatus.LIVE:
+            return None
+        now = instant(self._present or 0)
+        return pulse.model_copy(update={"at": min(pulse.at, now), "sent_at": min(pulse.sent_at, now)})
 
     def _mention(self, scored: ScoredMention) -> None:
         mention = scored.mention
@@ -129,7 +163,9 @@ class Engine:
         realm = self._realm(mention.realm)
         frontier = realm.clock.frontier
         cutoff = None if frontier is None else frontier - self._horizon
-        for change in realm.contributions.take(scored, frontier, cutoff):
+        if self._present is not None and event_time(mention) > self._present + AHEAD:
+            self._ahead[mention.source_id] += 1
+        for change in realm.contributions.take(scored, frontier, cutoff, self._present):
             if change.fresh and mention.action is Action.PUBLISH and frontier and event_time(mention) <= frontier:
                 self._late[mention.source_id] += 1
             _apply(realm, change, scored)
@@ -231,10 +267,7 @@ class Engine:
         for cell in realm.cells:
             if cell.window.at is None and realm.clock.frontier is not None:
                 cell.window.at = grid_to(realm.clock.frontier, cell.window.step)
-            for _, entry in realm.contributions.counted():
-                groups = cell.window.groups_of(entry.facet, realm.contributions.facets[entry.facet])
-                if groups:
-                    cell.window.add(entry, groups, 1)
+            _fill(cell, realm.contributions)
 
     @classmethod
     def load(cls, text: str, rules: Sequence[Rule], **settings: Any) -> Engine:
@@ -242,6 +275,14 @@ class Engine:
         engine = cls(rules, **settings)
         engine.restore(text)
         return engine
+
+
+def _fill(cell: Cell, contributions: Contributions) -> None:
+    """Put all that is known into an empty window."""
+    for _, entry in contributions.counted():
+        groups = cell.window.groups_of(entry.facet, contributions.facets[entry.facet])
+        if groups:
+            cell.window.add(entry, groups, 1)
 
 
 def _apply(realm: Realm, change: Change, scored: ScoredMention) -> None:
