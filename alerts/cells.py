@@ -88,6 +88,18 @@ class Cell:
         reason = f"nothing can be heard: {_spell(away, clock)}"
         return [self._event(None, self.blind, AlertState.NO_DATA, Reading(0.0, 0, enough=False), started, reason)]
 
+    def set_back(self, present: int) -> None:
+        """Go on from `present` after time was found to have run ahead: open alerts stay, what waited for then does not.
+
+        A pending group begins anew; a cooldown lasts no longer than from now on.
+        """
+        self.window.clear()
+        self.openings = {group: one for group, one in self.openings.items() if one.phase is not Phase.PENDING}
+        for opening in self.openings.values():
+            opening.calm = None
+        latest = present + span(self.rule.cooldown)
+        self.quiet_until = {group: min(until, latest) for group, until in self.quiet_until.items()}
+
     def _open(self) -> list[Opening]:
         return list(self.openings.values())
 

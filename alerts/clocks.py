@@ -6,7 +6,9 @@ clock: time passes by pulses alone.
 
 A source that is stalled, unreachable, finished or lost does not hold time back. Lost: none of its pulses for
 `lost_after` of *observed* time, in which a hole between two pulses of any source counts for at most five seconds; so a
-machine that slept, or an ingest that was down, loses nobody. While no source is live, time stands still. A change of
+machine that slept, or an ingest that was down, loses nobody. While no source is live, time stands still; when the first
+is live again, time waits up to `lost_after` for those that went away with it: after an outage of the network each comes
+back with what it missed, one sooner than another. A change of
 hearing takes effect when event time reaches it, so that its place among the evaluations does not depend on how the
 log's partitions interleave; only where no source is live it takes effect at once, as time will not come to it.
 """
@@ -80,14 +82,26 @@ class RealmClock:
     away: dict[str, Away] = field(default_factory=dict)
     frontier: int | None = None
     ended: bool = False
+    awaited: dict[str, int] = field(default_factory=dict)
     _turns: list[Turn] = field(default_factory=list)
 
     def pulse(self, pulse: Pulse, partition: int, observed: int) -> None:
         """Take a source's sign of life."""
+        stood = self._gone_together() if self.stands_still else ()
         source = self.sources.setdefault(pulse.source_id, SourceClock())
         source.beats[partition] = Beat(moment(pulse.at), moment(pulse.sent_at), pulse.status.value)
         source.heard, source.lost = observed, False
         self._turn(pulse.source_id, source)
+        if stood and not self.stands_still:
+            self.awaited = dict.fromkeys(stood, observed + self.lost_after)
+        if pulse.status is SourceStatus.LIVE:
+            self.awaited.pop(pulse.source_id, None)
+
+    def _gone_together(self) -> list[str]:
+        """Return the sources that went away when time came to a stand; not those that had been away before."""
+        since = {name: source.away.since for name, source in self.sources.items() if source.away}
+        last = max(since.values(), default=0)
+        return [name for name, at in since.items() if at >= last - self.lost_after]
 
     def _turn(self, name: str, source: SourceClock) -> None:
         beat = source.beat(self.partitions)
@@ -108,7 +122,8 @@ class RealmClock:
         self._turns.sort(key=lambda turn: (turn.at, turn.source))
 
     def watch(self, observed: int) -> None:
-        """Lose the sources that have not been heard for too long."""
+        """Lose the sources that have not been heard for too long, and wait for none longer than that."""
+        self.awaited = {name: until for name, until in self.awaited.items() if observed <= until}
         for name, source in self.sources.items():
             if not source.lost and observed - source.heard > self.lost_after:
                 source.lost = True
@@ -131,6 +146,8 @@ class RealmClock:
         if any(not status for status in states.values()):
             return self.frontier
         live = [self.sources[name] for name, status in states.items() if status == SourceStatus.LIVE]
+        if live and self.awaited:
+            return self.frontier
         if live:
             clocks = [beat.at for beat in (source.beat(self.partitions) for source in live) if beat is not None]
             return _later(self.frontier, min(clocks) - self.lateness)
@@ -175,11 +192,35 @@ class RealmClock:
         away = sorted(name for name in concerned if name in self.away)
         return away, bool(away) and len(away) == len(concerned)
 
+    def ahead_of(self, limit: int) -> bool:
+        """Whether anything here claims a time after `limit`, but for the time that goes on after all have finished."""
+        times = [self.frontier] if self.frontier is not None and not self.ended else []
+        times += [turn.at for turn in self._turns]
+        for source in self.sources.values():
+            times += [source.turned, *(max(beat.at, beat.sent) for beat in source.beats.values())]
+        return max(times, default=limit) > limit
+
+    def set_back(self, present: int, limit: int) -> bool:
+        """Forget what claims a time after `limit`; return whether the frontier did: it is found anew from pulses."""
+        for source in self.sources.values():
+            source.beats = {
+                partition: beat for partition, beat in source.beats.items() if max(beat.at, beat.sent) <= limit
+            }
+            source.turned = min(source.turned, present)
+            source.away = source.away and source.away._replace(since=min(source.away.since, present))
+        self.away = {name: away._replace(since=min(away.since, present)) for name, away in self.away.items()}
+        self._turns = [turn._replace(at=min(turn.at, present)) for turn in self._turns]
+        if self.frontier is None or self.ended or self.frontier <= limit:
+            return False
+        self.frontier = None
+        return True
+
     def forget(self, known: frozenset[str]) -> None:
         """Drop the sources that are configured no more."""
         for name in self.sources.keys() - known:
             del self.sources[name]
             self.away.pop(name, None)
+            self.awaited.pop(name, None)
         self._turns = [turn for turn in self._turns if turn.source in known]
 
     def dump(self) -> dict[str, Any]:
@@ -189,6 +230,7 @@ class RealmClock:
             "ended": self.ended,
             "away": self.away,
             "turns": self._turns,
+            "awaited": self.awaited,
             "sources": {
                 name: [source.beats, source.heard, source.live_seen, source.lost, source.away, source.turned]
                 for name, source in self.sources.items()
@@ -200,6 +242,7 @@ class RealmClock:
         self.frontier, self.ended = data["frontier"], data["ended"]
         self.away = {name: Away(*away) for name, away in data["away"].items()}
         self._turns = [Turn(at, name, Away(*away) if away else None) for at, name, away in data["turns"]]
+        self.awaited = dict(data.get("awaited", {}))
         for name, (beats, heard, live_seen, lost, away, turned) in data["sources"].items():
             by_partition = {int(partition): Beat(*beat) for partition, beat in beats.items()}
             gone = Away(*away) if away else None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from alerts.moments import moment
+from alerts.moments import AHEAD, moment
 from alerts.rules import LEVELS
 from streams.records import Action, Mention, ScoredMention
 
@@ -111,8 +111,13 @@ class Contributions:
     _packed: dict[int, str] = field(default_factory=dict)
     _withdrawn: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def take(self, scored: ScoredMention, now: int | None, cutoff: int | None) -> list[Change]:
-        """Apply one record and return the changes. `now` is the watermark, `cutoff` the end of what is forgotten."""
+    def take(
+        self, scored: ScoredMention, now: int | None, cutoff: int | None, present: int | None = None
+    ) -> list[Change]:
+        """Apply one record and return the changes. `now` is the watermark, `cutoff` the end of what is forgotten.
+
+        `present`, where given, takes the place of an event time that is far ahead of it: a clock was wrong.
+        """
         mention = scored.mention
         if mention.action is Action.DELETE_AUTHOR:
             return self._withdraw(mention, moment(mention.received_at) if now is None else now)
@@ -120,6 +125,8 @@ class Contributions:
         if old is not None and mention.revision <= old.revision:
             return []
         entry = self._entry(scored, old, now)
+        if present is not None and entry.at > present + AHEAD:
+            entry = entry._replace(at=present)
         if cutoff is not None and entry.at <= cutoff:
             return [Change(key, None, None, old is None)] if old is None else [self._drop(key, old, mention.revision)]
         self._put(key, entry, old)
@@ -162,6 +169,11 @@ class Contributions:
         self._use(entry, 1)
         self._segments.setdefault(entry.at // _MINUTE, set()).add(key)
         self._packed.pop(entry.at // _MINUTE, None)
+
+    def set_back(self, present: int) -> None:
+        """Date what lies beyond the present at the present."""
+        for key, entry in [(key, entry) for key, entry in self.entries.items() if entry.at > present + AHEAD]:
+            self._put(key, entry._replace(at=present), entry)
 
     def _facet(self, facet: Facet) -> int:
         index = self._facet_index.get(facet)

@@ -22,13 +22,16 @@ from typing import Any, Final
 
 from alerts.cells import Cell, closings
 from alerts.clocks import HOLE, RealmClock
-from alerts.contributions import Change, Contributions, event_time
-from alerts.moments import grid_to, moment, span
+from alerts.contributions import event_time
+from alerts.moments import AHEAD, grid_to, instant, moment, span
+from alerts.realms import Realm, by_sources
 from alerts.rules import Rule
-from alerts.windows import Exhibit, Window, exhibit
-from streams.records import Action, AlertEvent, AnyRecord, Pulse, ScoredMention
+from alerts.windows import Exhibit
+from streams.records import Action, AlertEvent, AnyRecord, Pulse, ScoredMention, SourceStatus
 
-VERSION: Final = 1
+VERSION: Final = 2
+READABLE: Final = (1, VERSION)
+"""Version 1 had one clock a realm."""
 LATENESS: Final = timedelta(seconds=5)
 LOST_AFTER: Final = timedelta(seconds=60)
 NO_DATA_AFTER: Final = timedelta(minutes=2)
@@ -40,19 +43,11 @@ class UnreadableState(ValueError):
 
 @dataclass(slots=True)
 class Step:
-    """What a batch brought: events in order, and late mentions by source."""
+    """What a batch brought: events in order, and by source, late mentions and what a clock ahead of ours dated."""
 
     events: list[AlertEvent]
     late: Counter[str]
-
-
-@dataclass(slots=True)
-class Realm:
-    """One realm's clock, identities and rules."""
-
-    clock: RealmClock
-    contributions: Contributions
-    cells: list[Cell]
+    ahead: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -70,6 +65,8 @@ class Engine:
     _observed: int = field(default=0, init=False)
     _events: list[AlertEvent] = field(default_factory=list, init=False)
     _late: Counter[str] = field(default_factory=Counter, init=False)
+    _ahead: Counter[str] = field(default_factory=Counter, init=False)
+    _present: int | None = field(default=None, init=False)
 
     def assign(self, partitions: frozenset[int]) -> None:
         """Say which partitions the input has: a source's clock is its least pulse over all of them."""
@@ -88,8 +85,8 @@ class Engine:
 
     def drain(self) -> Step:
         """Return the events and late mentions since the last call."""
-        step = Step(self._events, self._late)
-        self._events, self._late = [], Counter()
+        step = Step(self._events, self._late, self._ahead)
+        self._events, self._late, self._ahead = [], Counter(), Counter()
         return step
 
     def step(self, records: Iterable[tuple[AnyRecord, int]]) -> Step:
@@ -101,6 +98,19 @@ class Engine:
     def tick(self, now: datetime) -> None:
         """Let observed time pass without any pulse, by at most 5 s a call; what follows from it waits for `advance`."""
         self._observe(moment(now))
+
+    def believe(self, now: datetime) -> None:
+        """Say what time it is: nothing more than a minute later is believed from here on, nor what was before.
+
+        A clock that was wrong for a second would else make every mention late until its time had come. A realm whose
+        time ran ahead goes on from the present, with its open alerts; live pulses from the future are passed over, so
+        that a source that sends no others is lost, and said to be.
+        """
+        present = self._present = moment(now)
+        if self._heard is not None and self._heard > present + AHEAD:
+            self._heard = present
+        for realm in self.realms.values():
+            realm.set_back(present)
 
     def advance(self) -> None:
         """Do what the state asks for: after a tick, or after a load. A second call does nothing."""
@@ -116,9 +126,25 @@ class Engine:
     def _pulse(self, pulse: Pulse, partition: int) -> None:
         if self.sources is not None and pulse.source_id not in self.sources:
             return
-        self._observe(moment(pulse.sent_at))
-        self._realm(pulse.realm).clock.pulse(pulse, partition, self._observed)
+        believed = self._believed(pulse)
+        if believed is None:
+            self._ahead[pulse.source_id] += 1
+            return
+        self._observe(moment(believed.sent_at))
+        for realm in self._realms(pulse.realm):
+            if realm.hears(pulse.source_id):
+                realm.clock.pulse(believed, partition, self._observed)
         self.advance()
+
+    def _believed(self, pulse: Pulse) -> Pulse | None:
+        """Return the pulse with no time after the present; None for one that would move event time beyond it."""
+        limit = None if self._present is None else self._present + AHEAD
+        if limit is None or max(moment(pulse.at), moment(pulse.sent_at)) <= limit:
+            return pulse
+        if pulse.status is SourceStatus.LIVE:
+            return None
+        now = instant(self._present or 0)
+        return pulse.model_copy(update={"at": min(pulse.at, now), "sent_at": min(pulse.sent_at, now)})
 
     def _mention(self, scored: ScoredMention) -> None:
         mention = scored.mention
@@ -126,21 +152,33 @@ class Engine:
             raise ValueError(
                 "a published mention needs published_at and score; the scorer must append to [dead] instead"
             )
-        realm = self._realm(mention.realm)
-        frontier = realm.clock.frontier
-        cutoff = None if frontier is None else frontier - self._horizon
-        for change in realm.contributions.take(scored, frontier, cutoff):
-            if change.fresh and mention.action is Action.PUBLISH and frontier and event_time(mention) <= frontier:
-                self._late[mention.source_id] += 1
-            _apply(realm, change, scored)
+        if self._present is not None and event_time(mention) > self._present + AHEAD:
+            self._ahead[mention.source_id] += 1
+        late = False
+        for realm in self._realms(mention.realm):
+            if realm.concerns(scored):
+                late |= self._take(realm, scored)
+        if late:
+            self._late[mention.source_id] += 1
 
-    def _realm(self, name: str) -> Realm:
-        realm = self.realms.get(name)
-        if realm is None:
-            clock = RealmClock(span(self.lateness), span(self.lost_after), self._partitions)
-            cells = [Cell(rule, name, Window(rule)) for rule in self.rules if rule.watches(name)]
-            realm = self.realms[name] = Realm(clock, Contributions(), cells)
-        return realm
+    def _take(self, realm: Realm, scored: ScoredMention) -> bool:
+        """Count a mention; return whether it is late: new, though its time has passed here."""
+        frontier, late = realm.clock.frontier, False
+        cutoff = None if frontier is None else frontier - self._horizon
+        for change in realm.contributions.take(scored, frontier, cutoff, self._present):
+            if change.fresh and scored.mention.action is Action.PUBLISH and frontier is not None:
+                late = event_time(scored.mention) <= frontier
+            realm.apply(change, scored)
+        return late
+
+    def _realms(self, name: str) -> list[Realm]:
+        """Return the realm's parts: the one that hears all sources, and one for each choice of sources."""
+        if name not in self.realms:
+            for sources, rules in by_sources(self.rules, name).items():
+                clock = RealmClock(span(self.lateness), span(self.lost_after), self._partitions)
+                realm = Realm.of(name, sources, rules, clock)
+                self.realms[realm.key] = realm
+        return [realm for realm in self.realms.values() if realm.name == name]
 
     @property
     def _horizon(self) -> int:
@@ -192,7 +230,7 @@ class Engine:
 
     def dump(self) -> str:
         """Return the whole state as JSON text; events not drained yet are not part of it."""
-        realms = {name: _dump_realm(realm) for name, realm in self.realms.items()}
+        realms = {key: realm.dump() for key, realm in self.realms.items()}
         time = {"heard": self._heard, "observed": self._observed, "partitions": sorted(self._partitions)}
         state = {"v": VERSION, **time, "realms": realms}
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
@@ -204,37 +242,38 @@ class Engine:
         """
         try:
             state = json.loads(text)
-            if state["v"] == VERSION:
+            if state["v"] in READABLE:
                 self._heard, self._observed = state["heard"], state["observed"]
                 self._partitions = frozenset(state["partitions"])
-                for name, data in state["realms"].items():
-                    self._restore_realm(name, data)
+                for name in {data.get("realm", key): None for key, data in state["realms"].items()}:
+                    self._restore_realm(name, state["realms"])
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise UnreadableState(f"the saved engine state is damaged: {type(error).__name__}: {error}") from error
-        if state["v"] != VERSION:
+        if state["v"] not in READABLE:
             raise UnreadableState(f"engine state of version {state['v']}, not {VERSION}; run the program that wrote it")
 
-    def _restore_realm(self, name: str, data: Mapping[str, Any]) -> None:
-        realm = self._realm(name)
-        realm.clock.restore(data["clock"])
-        if self.sources is not None:
-            realm.clock.forget(self.sources)
-        realm.contributions = Contributions.load(data["contributions"])
+    def _restore_realm(self, name: str, dumps: Mapping[str, Any]) -> None:
+        """Restore a realm's parts; a choice of sources that is new begins with what the whole realm knew."""
+        cells: dict[str, tuple[Realm, Cell]] = {}
+        for realm in self._realms(name):
+            realm.restore_time(dumps.get(realm.key, dumps[name]), self.sources)
+            cells |= {cell.rule.id: (realm, cell) for cell in realm.cells}
+        for key, data in dumps.items():
+            if data.get("realm", key) == name:
+                self._restore_cells(data, cells)
+        for realm, cell in cells.values():
+            if cell.window.at is None and realm.clock.frontier is not None:
+                cell.window.at = grid_to(realm.clock.frontier, cell.window.step)
+            realm.fill(cell)
+
+    def _restore_cells(self, data: Mapping[str, Any], cells: Mapping[str, tuple[Realm, Cell]]) -> None:
         exhibits = {row[0]: Exhibit(*row) for row in data["exhibits"]}
-        cells = {cell.rule.id: cell for cell in realm.cells}
         for rule_id, saved in data["cells"].items():
-            cell = cells.get(rule_id)
+            cell = cells[rule_id][1] if rule_id in cells else None
             if cell is not None and cell.rule.revision == saved["revision"]:
                 cell.restore(saved, exhibits)
             else:
                 self._events += closings(saved, "the rule was removed" if cell is None else "the rule was changed")
-        for cell in realm.cells:
-            if cell.window.at is None and realm.clock.frontier is not None:
-                cell.window.at = grid_to(realm.clock.frontier, cell.window.step)
-            for _, entry in realm.contributions.counted():
-                groups = cell.window.groups_of(entry.facet, realm.contributions.facets[entry.facet])
-                if groups:
-                    cell.window.add(entry, groups, 1)
 
     @classmethod
     def load(cls, text: str, rules: Sequence[Rule], **settings: Any) -> Engine:
@@ -242,31 +281,3 @@ class Engine:
         engine = cls(rules, **settings)
         engine.restore(text)
         return engine
-
-
-def _apply(realm: Realm, change: Change, scored: ScoredMention) -> None:
-    facets, shown = realm.contributions.facets, None
-    for cell in realm.cells:
-        window = cell.window
-        if change.gone is not None:
-            groups = window.groups_of(change.gone.facet, facets[change.gone.facet])
-            if groups:
-                window.add(change.gone, groups, -1)
-                window.hide(change.key, groups)
-        if change.new is not None:
-            groups = window.groups_of(change.new.facet, facets[change.new.facet])
-            if groups:
-                window.add(change.new, groups, 1)
-                if window.is_hit(change.new):
-                    shown = shown or exhibit(change.key, change.new, scored)
-                    window.show(shown, groups)
-
-
-def _dump_realm(realm: Realm) -> dict[str, Any]:
-    exhibits = {one.key: one for cell in realm.cells for kept in cell.window.exhibits.values() for one in kept}
-    return {
-        "clock": realm.clock.dump(),
-        "contributions": realm.contributions.dump(),
-        "exhibits": list(exhibits.values()),
-        "cells": {cell.rule.id: cell.dump() for cell in realm.cells},
-    }

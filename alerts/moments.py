@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+AHEAD: Final = 60_000_000
+"""How far beyond the present, in microseconds, a time may lie and still be believed: clocks differ a little."""
 _TICK: Final = timedelta(microseconds=1)
 
 

@@ -21,6 +21,8 @@ LEVELS: Final = ("low", "normal", "high", "critical")
 """The urgencies, in rising order."""
 
 MAX_WINDOW: Final = timedelta(hours=24)
+LONGEST: Final = timedelta(days=366)
+"""No duration is longer: the engine adds them up, and times far beyond the calendar can't be computed."""
 _PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -33,7 +35,10 @@ def parse_duration(value: object) -> timedelta:
     parts = _PARTS.findall(text)
     if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
         raise ValueError(f"{text!r} is no duration; write a number with a unit, such as 90s, 5m or 1h30m")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"must not be longer than {LONGEST.days} days; write for example 24h")
+    return timedelta(seconds=seconds)
 
 
 def write_duration(value: timedelta) -> str:

@@ -156,6 +156,11 @@ class Window:
             if group in self.exhibits:
                 self.exhibits[group] = [old for old in self.exhibits[group] if old.key != key]
 
+    def clear(self) -> None:
+        """Forget all sums and where time stood; whoever clears it adds the contributions again."""
+        self.at = None
+        self.sums, self._buckets, self._order = {}, {}, []
+
     def next_step(self) -> int | None:
         """Return the next grid step at which a sum can change; None where nothing is in sight."""
         if self.at is not None and self.sums:

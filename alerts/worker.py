@@ -7,7 +7,8 @@ Order: events are durable in [alerts] before the state that made them is saved. 
 saved state and its positions, and makes the same events again: readers know them by (alert_id, seq). The positions that
 count are those in memory, then those saved; what the group committed is never asked once there is a state. They are
 good for the log whose identity was saved with them; in another one they are 0, and the state stays. Wall-clock
-time enters in one place, `watch`, only while nothing arrives; such a tick is saved before its events are appended.
+time enters in two places: `watch`, only while nothing arrives (such a tick is saved before its events are appended),
+and as the present, beyond which the engine believes nothing: no time that can be true hangs on it.
 
     worker = EngineWorker(stream, store, rules)
     await worker.start()                    # a standby waits here for its turn
@@ -28,6 +29,7 @@ import structlog
 
 from alerts.engine import Engine, Step
 from alerts.ports import EngineLog, SavedEngine, StaleEngine
+from alerts.present import Present
 from alerts.rules import Rule
 from streams import metrics
 from streams.pump import Received, Rejected
@@ -36,6 +38,7 @@ from streams.stream import Item, Stream, StreamError
 
 GROUP: Final = "engine"
 _STANDBY: Final = 1.0
+_WARN_EVERY: Final = 60.0
 _T = TypeVar("_T")
 _logger = structlog.get_logger(__name__)
 
@@ -45,7 +48,7 @@ def _now() -> datetime:
 
 
 class EngineWorker:
-    """The pump handler of role `alert`. `clock` is wall-clock time, for ticks alone; times are seconds.
+    """The pump handler of role `alert`. `clock` is wall-clock time; times are seconds.
 
     The state is saved at most each `save_every`, and so rarely that saving takes at most `save_share` of the time.
     `transient` are the database's errors after which trying again is right; `settings` go to `Engine`.
@@ -66,7 +69,7 @@ class EngineWorker:
         **settings: Any,
     ) -> None:
         self.engine = Engine(rules, **settings)
-        self._stream, self._log, self._name, self._clock = stream, log, name, clock
+        self._stream, self._log, self._name, self._present = stream, log, name, Present(clock)
         self._save_every, self._save_share, self._tick_every = save_every, save_share, tick_every
         self._transient: tuple[type[Exception], ...] = (StreamError, OSError, TimeoutError, *transient)
         self._next: dict[int, int] = {}
@@ -75,7 +78,7 @@ class EngineWorker:
         self._unsent: list[AlertEvent] = []
         self._rejected: list[Rejected] = []
         self._turn = asyncio.Lock()
-        self._save_at = self._fed_at = time.monotonic()
+        self._save_at = self._fed_at = self._warn_at = time.monotonic()
         self._stale: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -91,6 +94,7 @@ class EngineWorker:
         if saved is not None:
             self._version, self._next, self._log_identity = saved.version, dict(saved.positions), saved.log
             self.engine.restore(saved.state)
+            self.engine.believe(self._present())
             self.engine.advance()
         self._fed_at = time.monotonic()
         self._take(self.engine.drain())
@@ -126,6 +130,7 @@ class EngineWorker:
         """Feed a batch, publish its events, save when it is time. A batch handled again, in whole or part, is safe."""
         async with self._turn:
             self._know_log()
+            self.engine.believe(self._present())
             for received in batch:
                 self._feed(received)
             self._take(self.engine.drain())
@@ -151,6 +156,9 @@ class EngineWorker:
         self._unsent += step.events
         for source, count in step.late.items():
             metrics.LATE.labels(source=source).inc(count)
+        if step.ahead and time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + _WARN_EVERY
+            _logger.warning("times beyond the present are not believed; check the clocks", sources=dict(step.ahead))
 
     async def _publish(self) -> None:
         """Append what is not in [alerts] yet; after an error the events stay and go first next time."""
@@ -221,7 +229,8 @@ class EngineWorker:
         async with self._turn:
             if self._version == 0:
                 return
-            self.engine.tick(self._clock())
+            self.engine.believe(self._present())
+            self.engine.tick(self._present())
             await self._save()
             self.engine.advance()
             self._take(self.engine.drain())

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.configuration import Configuration
 from app.migrations import migrate
 from app.process import put_in_force, utc_now
@@ -15,7 +19,7 @@ from app.store import TRANSIENT, Store
 
 
 def apply_configuration(settings: Settings, configuration: Configuration) -> tuple[int, bool]:
-    """Return the revision in force and whether it is new. Raises OSError or RuntimeError when the store is away."""
+    """Return the revision in force and whether it is new. Raises OSError or RuntimeError when the store won't do it."""
     return asyncio.run(_apply(settings, configuration))
 
 
@@ -30,5 +34,5 @@ async def _apply(settings: Settings, configuration: Configuration) -> tuple[int,
             return revision, before is None or before[0] != revision
         finally:
             await store.aclose()
-    except TRANSIENT as error:
+    except (*TRANSIENT, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, CommandError) as error:
         raise RuntimeError(str(error)) from error

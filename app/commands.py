@@ -83,7 +83,7 @@ def apply(file: Path | None) -> None:
     try:
         revision, changed = apply_configuration(settings, found)
     except (OSError, RuntimeError) as error:
-        fail(f"{path}: not applied, the store can't be reached: {error}", 1)
+        fail(f"{path}: not applied, the store did not take it: {error}", 1)
     click.echo(f"{path}: {'in force as' if changed else 'unchanged, in force as'} revision {revision}")
 
 

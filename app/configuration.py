@@ -7,7 +7,8 @@ own the models of the parts; each lives with the thing it configures (a source, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from alerts.notifiers import ReceiverSettings, load_notifier
 from alerts.rules import Rule
 from app.yaml_lines import ConfigurationError, Document, parse
+from app.yaml_lines import Path as Place
 from streams.queries import Query, compile_queries
 from streams.queries_syntax import QuerySyntaxError
 from streams.secrets import SecretMissing, resolve_secret
@@ -24,6 +26,7 @@ from streams.source import SourceSettings
 from streams.sources import load_source
 
 SECTIONS: Final = ("version", "sources", "queries", "rules", "receivers")
+_REFERENCE: Final = re.compile(r"env:.|file:/.")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -76,6 +79,7 @@ def parse_configuration(text: str, name: str = "warroom.yaml") -> Configuration:
         receivers=reader.section("receivers", lambda entry: load_notifier(str(entry.get("kind", ""))).settings_model),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
+    faults += _literal_secrets(document, faults)
     faults += _misfits(document, configuration) if not faults else []
     if faults:
         raise ConfigurationError(faults)
@@ -94,6 +98,35 @@ def missing_secrets(configuration: Configuration) -> list[str]:
                     except SecretMissing as error:
                         faults.append(f"{section}: {part.id}: {name}: {error}")
     return faults
+
+
+def _literal_secrets(document: Document, faults: Sequence[str]) -> list[str]:
+    """Refuse secrets that stand in the file itself: it goes into the store as it is, and into every backup of it."""
+    values = document.values if isinstance(document.values, dict) else {}
+    found: list[str] = []
+    for section in ("sources", "receivers"):
+        for place, value in _leaves(values.get(section), (section,)):
+            told = any(fault.startswith(document.fault(place, "")) for fault in faults)
+            if not told and _is_literal_secret(place, value):
+                remedy = "write env:NAME or file:/absolute/path, not the secret itself"
+                found.append(document.fault(place, f"must be a reference: {remedy}"))
+    return found
+
+
+def _is_literal_secret(place: Place, value: object) -> bool:
+    named = any("secret" in part.lower() for part in place if isinstance(part, str))
+    return named and isinstance(value, str | int | float) and not _REFERENCE.match(str(value))
+
+
+def _leaves(value: object, place: Place) -> Iterator[tuple[Place, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*place, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*place, index))
+    else:
+        yield place, value
 
 
 class _Reader:

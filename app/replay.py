@@ -2,15 +2,20 @@
 
 Owns what differs from a live start: a scratch log and store, one source (the recording), rules that watch the realm
 `replay`, and no receiver but the console. Does not own engine, hub or scorer: they are the live ones. The live store is
-only read. A FILE is scored anew; mentions from the store keep the scores they have.
+only read. A FILE is scored anew, and a rule hears all of it; mentions from the store keep their scores and sources.
+
+A span of the store is played with what came before it, without pause, for as long as a rule remembers: windows,
+alerts and cooldowns then stand at its beginning as they stood live. What the store no longer has can't be played: the
+words before an edit, what was deleted since, and how late a mention came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +23,7 @@ from typing import Final
 
 import click
 
+from alerts.rules import Rule
 from app.configuration import Configuration
 from app.process import Process, utc_now
 from app.roles import ROLES, Role
@@ -26,6 +32,7 @@ from app.store import Store
 from app.supervision import exit_code, supervise
 from streams.records import REPLAY, SCORED, Action, Mention, Pulse, ScoredMention, SourceStatus, encode
 from streams.source import SourceSettings
+from streams.sources.checks import MAX_AHEAD
 from streams.sources.file import FileSettings
 from streams.stream import Item
 
@@ -34,6 +41,8 @@ PULSE: Final = 0.2
 """Seconds between pulses: at 60x a wall second is a minute of event time."""
 FORGET_EVERY: Final = 20.0
 _PAGE: Final = 200
+MOST_REMEMBERED: Final = timedelta(days=2)
+"""A cooldown may be long; what came earlier than this before the span is left out."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def rehearsed(configuration: Configuration, recording: Recording) -> Configurati
         rule.model_copy(
             update={
                 "realms": (REPLAY,),
-                "sources": (),
+                "sources": () if recording.file else rule.sources,
                 "receivers": tuple(receiver for receiver in rule.receivers if receiver in console),
             }
         )
@@ -117,38 +126,63 @@ async def _play(process: Process, live: Settings, recording: Recording, played: 
     if recording.span is None:
         return
     begin, end = recording.span
-    async with contextlib.aclosing(_recorded(live, recording)) as recorded:
+    before = begin - remembered(process.desk.configuration.rules)
+    async with contextlib.aclosing(_recorded(live, recording.realm, before, end)) as recorded:
         tick = asyncio.get_running_loop().time
         started = tick()
         page: list[ScoredMention] = []
-        async for scored in recorded:
-            published = scored.mention.published_at or scored.mention.received_at
-            while (reached := begin + timedelta(seconds=(tick() - started) * recording.speed)) < published:
+        async for scored in in_event_time(recorded):
+            at = event_time(scored)
+            while (reached := begin + timedelta(seconds=(tick() - started) * recording.speed)) < at:
                 await _put(process, page, reached, SourceStatus.LIVE)
                 page = []
-                await asyncio.sleep(min(PULSE, (published - reached).total_seconds() / recording.speed))
+                await asyncio.sleep(min(PULSE, (at - reached).total_seconds() / recording.speed))
             page.append(replayed(scored))
             played[scored.mention.key] = scored.mention.model_copy(update={"text": ""})
             if len(page) >= _PAGE:
-                await _put(process, page, published, SourceStatus.LIVE)
+                await _put(process, page, at, SourceStatus.LIVE)
                 page = []
         await _put(process, page, end, SourceStatus.FINISHED)
 
 
-async def _recorded(live: Settings, recording: Recording) -> AsyncGenerator[ScoredMention]:
+def remembered(rules: Sequence[Rule]) -> timedelta:
+    """Return for how long before a moment a mention can still matter to what a rule says at it."""
+    spans = (rule.window + 2 * rule.every + rule.hold + rule.keep_firing + rule.cooldown for rule in rules)
+    return min(max(spans, default=timedelta(0)), MOST_REMEMBERED)
+
+
+async def _recorded(live: Settings, realm: str, begin: datetime, end: datetime) -> AsyncGenerator[ScoredMention]:
     store = await Store.open(live.database, utc_now)
     try:
-        if recording.span is not None:
-            async for scored in store.mentions_between(recording.realm, *recording.span):
-                yield scored
+        async for scored in store.mentions_between(realm, begin, end):
+            yield scored
     finally:
         await store.aclose()
 
 
+def event_time(scored: ScoredMention) -> datetime:
+    """Return the time at which the engine counts the mention: an upstream's clock may be ahead of ours."""
+    mention = scored.mention
+    return min(mention.published_at or mention.received_at, mention.received_at)
+
+
+async def in_event_time(published: AsyncIterator[ScoredMention]) -> AsyncGenerator[ScoredMention]:
+    """Yield mentions that come in the order of publication in that of event time, which is at most MAX_AHEAD before."""
+    waiting: list[tuple[datetime, int, ScoredMention]] = []
+    number = 0
+    async for scored in published:
+        number += 1
+        heapq.heappush(waiting, (event_time(scored), number, scored))
+        safe = (scored.mention.published_at or scored.mention.received_at) - MAX_AHEAD
+        while waiting and waiting[0][0] <= safe:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
 def replayed(scored: ScoredMention) -> ScoredMention:
-    """Return the mention as of the realm `replay`, delivered by the replay."""
-    mention = scored.mention.model_copy(update={"realm": REPLAY, "source_id": SOURCE})
-    return scored.model_copy(update={"mention": mention})
+    """Return the mention as of the realm `replay`; its source stays, for rules that hear some sources alone."""
+    return scored.model_copy(update={"mention": scored.mention.model_copy(update={"realm": REPLAY})})
 
 
 async def forget_withdrawn(process: Process, live: Settings, realm: str, played: Mapping[str, Mention]) -> None:

@@ -126,6 +126,15 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ValueError(f"the file it refers to can't be read: {error.strerror}") from error
 
+    @field_validator("database_url")
+    @classmethod
+    def _reachable(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            from app.store.address import read_address  # noqa: PLC0415  `warroom check` starts fast
+
+            read_address(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _guarded(self) -> Settings:
         if not self.is_loopback and not self.access_token.get_secret_value():

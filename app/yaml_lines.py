@@ -84,7 +84,9 @@ def _value(node: yaml.Node, path: Path, document: Document, faults: list[str]) -
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
-        faults.append(document.fault(path, f"not readable: {error}; put it in quotes"))
+        # The value is not repeated: it may be a secret.
+        problem = getattr(error, "problem", None) or f"not of the form that {node.tag.rpartition(':')[2]} has"
+        faults.append(document.fault(path, f"not readable: {problem}; put it in quotes"))
         return None
 
 

@@ -7,14 +7,15 @@ clock of its own. Does not own rings, sockets or history; `app.live.seed` fills 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from app.frames import Figures, Item, WallAlert, WallSource
 from app.live.figures import MinuteCounts, Window, percentile
 from app.live.items import RANK, alert_line, item_of, source_line
+from app.live.withdrawn import Withdrawals
 from streams.records import Action, AlertEvent, AlertState, DeadLetter, Mention, Pulse, ScoredMention
 
 Spans = Callable[[str, Sequence[str]], list[tuple[int, int]]]
@@ -37,16 +38,24 @@ def ms(moment: datetime) -> int:
 
 @dataclass(slots=True)
 class Seen:
-    """What a known identity has contributed to the figures."""
+    """What a known identity has contributed to the figures: its highest published `revision` (-1: it never came).
+
+    `stone` is the revision up to and with which it may not be shown.
+    """
 
     revision: int
     at: int
     negative: int
     author: str
-    gone: bool = False
+    stone: int = -1
+
+    @property
+    def gone(self) -> bool:
+        """Whether it may not be shown."""
+        return self.stone >= self.revision
 
 
-_UNKNOWN: Final = Seen(-1, 0, 0, "")
+_UNKNOWN: Final = Seen(-1, 0, 0, "", -2)
 
 
 @dataclass(slots=True)
@@ -92,7 +101,8 @@ class Board:
         self.pulse: int | None = None
         self.last_mention: int | None = None
         self._seen: OrderedDict[str, Seen] = OrderedDict()
-        self._urgent: dict[str, int] = {}
+        self._withdrawals = Withdrawals()
+        self._urgent: dict[str, tuple[int, str]] = {}
         self._rate = Window(_RATE_SPAN, SEEN)
         self._delays = Window(_DELAY_SPAN)
         self._fresh: list[int] = []
@@ -108,33 +118,42 @@ class Board:
             self._seen.popitem(last=False)
 
     def mention(self, scored: ScoredMention, now: int) -> bool:
-        """Take a scored mention; False when nothing changed (a repeat)."""
+        """Take a scored mention; False when nothing new is shown (a repeat, or what was withdrawn before it came).
+
+        What was withdrawn before it came counts like any other: heard is heard, here as in the store.
+        """
         mention = scored.mention
         if mention.action is not Action.PUBLISH:
-            return self._withdraw(scored)
-        before = self._seen.get(mention.key)
-        if before is not None and mention.revision <= before.revision:
-            return False
-        item = item_of(scored, self._spans)
+            return self._withdraw(mention)
+        before = self._seen.get(mention.key, _UNKNOWN)
+        item = item_of(scored, self._spans) if mention.revision > before.revision else None
         if item is None:
             return False
-        at, negative = item.published, int(item.sentiment == "negative")
-        if before is None:
-            self._first(item, mention.received_at, now)
-        self.minutes.add(at, 1, negative)
-        if before is not None and before.at:  # what was withdrawn after it was counted counts once, too
-            self.minutes.add(before.at, -1, -before.negative)
-        self._seen.pop(mention.key, None)
-        self.know(mention, item)
+        self._count(item, before, mention.received_at, now)
+        self.remember(mention.key, self._seen_of(mention, item, before.stone))
+        if self._seen[mention.key].gone:
+            self._hide(mention.key)
+            return False
         self._show(item, now)
         return True
+
+    def _count(self, item: Item, before: Seen, received_at: datetime, now: int) -> None:
+        self._changes.figures = True
+        self.minutes.add(item.published, 1, int(item.sentiment == "negative"))
+        if before.revision >= 0:
+            self.minutes.add(before.at, -1, -before.negative)
+        else:
+            self._first(item, received_at, now)
+
+    def _seen_of(self, mention: Mention, item: Item, stone: int = -1) -> Seen:
+        author = f"{mention.source_kind}\x1f{mention.author.id if mention.author else ''}"
+        stone = max(stone, self._withdrawals.stone(author))
+        return Seen(mention.revision, item.published, int(item.sentiment == "negative"), author, stone)
 
     def know(self, mention: Mention, item: Item) -> None:
         """Know an identity by its mention, unless more is known of it."""
         if mention.key not in self._seen:
-            author = f"{mention.source_kind}\x1f{mention.author.id if mention.author else ''}"
-            negative = int(item.sentiment == "negative")
-            self.remember(mention.key, Seen(mention.revision, item.published, negative, author))
+            self.remember(mention.key, self._seen_of(mention, item))
 
     def _first(self, item: Item, received_at: datetime, now: int) -> None:
         received = ms(received_at)
@@ -147,40 +166,52 @@ class Board:
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
-        self._changes.figures = True
         self._changes.items[item.id] = item
         self._changes.gone.discard(item.id)
         if item.published > now - _CHOSEN_SPAN:
             self.items[item.id] = item
         if RANK[item.urgency] >= RANK["high"] and item.published > now - _URGENT_SPAN:
-            self.note_urgent(item.id, item.published)
+            self.note_urgent(item.id, item.published, self._seen[item.id].author)
         else:
             self._urgent.pop(item.id, None)
 
-    def _withdraw(self, scored: ScoredMention) -> bool:
-        mention = scored.mention
-        if mention.action is Action.DELETE:
-            keys = [mention.key]
-            self.remember(mention.key, self._withdrawn(mention.key, mention.revision))
-        else:
-            author = mention.key
-            keys = [
-                key for key, seen in self._seen.items() if seen.author == author and seen.revision <= mention.revision
-            ]
-            for key in keys:
-                self.remember(key, self._withdrawn(key, mention.revision))
-        for key in keys:
-            self.items.pop(key, None)
-            self._urgent.pop(key, None)
-            self._changes.items.pop(key, None)
-            self._changes.gone.add(key)
-        return bool(keys)
+    def _withdraw(self, mention: Mention) -> bool:
+        if mention.action is Action.DELETE_AUTHOR:
+            return self._withdraw_author(mention.key, mention.revision)
+        before = self._seen.get(mention.key, _UNKNOWN)
+        self.remember(mention.key, replace(before, stone=max(mention.revision, before.stone)))
+        if not self._seen[mention.key].gone:  # published again since
+            return False
+        self._hide(mention.key)
+        return True
 
-    def _withdrawn(self, key: str, revision: int) -> Seen:
-        before = self._seen.get(key)
-        if before is None:
-            return Seen(revision, 0, 0, "", gone=True)
-        return Seen(max(revision, before.revision), before.at, before.negative, before.author, gone=True)
+    def _withdraw_author(self, author: str, revision: int) -> bool:
+        """Take an author's posts off the wall now, and leave those that are not on it to the search of the ticks."""
+        self._withdrawals.note(author, revision)
+        urgent = [key for key, (_, theirs) in self._urgent.items() if theirs == author]
+        found = {*self._forbidden([*urgent, *self.items, *self._changes.items])}
+        found |= {key for key in urgent if key not in self._seen}
+        for key in found:
+            self._hide(key)
+        return bool(found)
+
+    def _forbidden(self, keys: Iterable[str]) -> list[str]:
+        """Return which of `keys` their authors withdrew, and note it."""
+        found: list[str] = []
+        for key in keys:
+            seen = self._seen.get(key)
+            if seen is not None and seen.stone < seen.revision <= self._withdrawals.stone(seen.author):
+                seen.stone = self._withdrawals.stone(seen.author)
+                found.append(key)
+        return found
+
+    def _hide(self, key: str) -> None:
+        """Take a mention off the wall, and off those that are open; what it counted stays."""
+        self.items.pop(key, None)
+        self._urgent.pop(key, None)
+        self._changes.items.pop(key, None)
+        self._changes.gone.add(key)
+        self._changes.figures = True
 
     def beat(self, pulse: Pulse, partition: int) -> None:
         """Take a source's pulse as it arrived in one partition; the slowest partition speaks for the source."""
@@ -208,9 +239,9 @@ class Board:
             self.sources[source_id] = line.model_copy(update={"dead": line.dead + more})
             self._changes.sources = True
 
-    def note_urgent(self, key: str, published: int) -> None:
+    def note_urgent(self, key: str, published: int, author: str) -> None:
         """Count a mention among the urgent ones of the last 15 minutes."""
-        self._urgent[key] = published
+        self._urgent[key] = (published, author)
 
     def alert(self, event: AlertEvent) -> bool:
         """Take an alert's transition; False for one that is known or older."""
@@ -225,7 +256,9 @@ class Board:
         """Let time pass to `now` and return what changed since the last tick."""
         if now // 86_400_000 != self.day:
             self.day, self.heard_today = now // 86_400_000, 0
-        for key in [key for key, at in self._urgent.items() if at <= now - _URGENT_SPAN]:
+        for key in self._forbidden(self._withdrawals.search(self._seen)):
+            self._hide(key)
+        for key in [key for key, (at, _) in self._urgent.items() if at <= now - _URGENT_SPAN]:
             del self._urgent[key]
         self._drop_old(now)
         changes, self._changes = self._changes, Changes()
@@ -268,7 +301,7 @@ class Board:
             negative=self.minutes.share(now),
             negative_usual=share_usual,
             urgent=len(self._urgent),
-            urgent_oldest=min(self._urgent.values(), default=None),
+            urgent_oldest=min((at for at, _ in self._urgent.values()), default=None),
             delay_p95=percentile(self._delays.values(now), 0.95),
             heard_today=self.heard_today,
             stored_total=self.stored_total,
@@ -317,20 +350,21 @@ class Board:
         self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
         known, self._seen = self._seen, OrderedDict(old._seen)
         for key, seen in known.items():
-            before_seen = self._seen.get(key)
-            if before_seen is None or before_seen.revision <= seen.revision:
-                self.remember(key, seen)
+            before_seen = self._seen.get(key, _UNKNOWN)
+            better = seen if before_seen.revision <= seen.revision else before_seen
+            self.remember(key, replace(better, stone=max(seen.stone, before_seen.stone)))
         self.items = old.items | self.items
-        for key in [key for key in self.items if self._seen.get(key, _UNKNOWN).gone]:
-            del self.items[key]
-            self._urgent.pop(key, None)
-            self._changes.gone.add(key)
+        self._withdrawals.adopt(old._withdrawals)
         before, after = old.minutes.chart(now), self.minutes.chart(now)
         self.minutes.changed = old.minutes.changed | {
             new.at for new, was in zip(after, before, strict=True) if new != was
         }
         self._changes.merge(old._changes)
         self._changes.figures = True
+        shown = {*self.items, *self._urgent, *self._changes.items}
+        self._forbidden(shown)
+        for key in [key for key in shown if self._seen.get(key, _UNKNOWN).gone]:
+            self._hide(key)
 
     def _newer(self, alert_id: str, seq: int) -> bool:
         known = self.alerts.get(alert_id)

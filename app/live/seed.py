@@ -22,7 +22,8 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
             board.minutes.put(first + index * MINUTE, total, negative)
     board.heard_today, board.stored_total, board.day = state.heard_today, state.stored_total, ms(now) // 86_400_000
     for known in reversed(state.known):
-        seen = Seen(known.revision, ms(known.published_at), int(known.negative), known.author, gone=known.deleted)
+        stone = known.revision if known.deleted else -1
+        seen = Seen(known.revision, ms(known.published_at), int(known.negative), known.author, stone)
         board.remember(known.key, seen)
     for scored in state.chosen:
         item = item_of(scored, spans)
@@ -30,8 +31,8 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
             board.items[item.id] = item
             board.know(scored.mention, item)
             board.last_mention = max(board.last_mention or 0, item.received)
-    for key, published_at in state.urgent.items():
-        board.note_urgent(key, ms(published_at))
+    for key, urgent in state.urgent.items():
+        board.note_urgent(key, ms(urgent.published_at), urgent.author)
     for event in state.alerts:
         board.alert(event)
     for source in state.sources:

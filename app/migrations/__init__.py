@@ -19,7 +19,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.store.database import begin_sqlite, database_url
+from app.store.address import read_address
+from app.store.database import begin_sqlite
 
 FOLDER: Final = Path(__file__).parent
 LOCK: Final = 0x57A2_0002
@@ -50,8 +51,9 @@ async def migrate(url: str, revision: str = "head") -> None:
     Raises alembic.util.CommandError when the database is of a newer War Room than this one, and the driver's error
     when it can't be reached.
     """
-    address = database_url(url)
-    engine = create_async_engine(address, poolclass=NullPool, hide_parameters=True)
+    given = read_address(url)
+    address = given.url
+    engine = create_async_engine(address, poolclass=NullPool, hide_parameters=True, connect_args=given.arguments({}))
     lite = address.get_backend_name() == "sqlite"
     if lite:
         Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import URL, Connection, Table, event, make_url, text
+from sqlalchemy import Connection, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.store.address import read_address
 
 CONNECT_SECONDS: Final = 5.0
 COMMAND_SECONDS: Final = 60.0
@@ -97,19 +99,6 @@ POSTGRESQL: Final = Flavour(
 )
 
 
-def database_url(url: str) -> URL:
-    """Return the address with its asynchronous driver; ValueError for what is neither SQLite file nor PostgreSQL."""
-    parsed = make_url(url)
-    family = parsed.drivername.split("+")[0]
-    if family in {"postgresql", "postgres"}:
-        mode = parsed.query.get("sslmode")
-        parsed = parsed.difference_update_query(["sslmode"]).set(drivername="postgresql+asyncpg")
-        return parsed.update_query_dict({"ssl": mode}) if mode else parsed
-    if family == "sqlite" and parsed.database and parsed.database != ":memory:":
-        return parsed.set(drivername="sqlite+aiosqlite")
-    raise ValueError("the database must be sqlite:///PATH or postgresql://USER@HOST/NAME")
-
-
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None  # the driver must not begin by itself: `begin_sqlite` does
     cursor = dbapi_connection.cursor()
@@ -145,14 +134,15 @@ def make_engine(url: str) -> tuple[AsyncEngine, Flavour]:
 
     Its errors hold no parameters: the texts of mentions must not reach the logs.
     """
-    address = database_url(url)
-    if address.get_backend_name() == "sqlite":
-        engine = create_async_engine(address, hide_parameters=True, **SQLITE.engine)
+    address = read_address(url)
+    if address.url.get_backend_name() == "sqlite":
+        engine = create_async_engine(address.url, hide_parameters=True, **SQLITE.engine)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", begin_sqlite)
         event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
         return engine, SQLITE
-    return create_async_engine(address, hide_parameters=True, **POSTGRESQL.engine), POSTGRESQL
+    options = {**POSTGRESQL.engine, "connect_args": address.arguments(POSTGRESQL.engine["connect_args"])}
+    return create_async_engine(address.url, hide_parameters=True, **options), POSTGRESQL
 
 
 def passing(error: BaseException) -> bool:

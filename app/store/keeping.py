@@ -17,8 +17,8 @@ from app.store import ledger, offsets, rollups, withdrawals
 from app.store.database import Flavour
 from app.store.mentions import Published, publish, winners
 from app.store.offsets import Reader
-from app.store.rows import Normalise, UnfitRecord, Values, values_of
-from streams.records import Action, DeadLetter, Pulse, ScoredMention
+from app.store.rows import Normalise, UnfitRecord, Values, unfit, values_of
+from streams.records import Action, DeadLetter, Mention, Pulse, ScoredMention
 from streams.stream import Position
 
 _R = TypeVar("_R")
@@ -48,12 +48,14 @@ class Sorted:
     scored: list[ScoredMention] = field(default_factory=list)
     pulses: list[Pulse] = field(default_factory=list)
     unfit: list[tuple[Position, str]] = field(default_factory=list)
+    superseding: list[Mention] = field(default_factory=list)
     counts: ledger.Counts = field(default_factory=Counter)
 
 
 def erases(records: Iterable[object]) -> bool:
-    """Whether any record withdraws something."""
-    return any(isinstance(record, ScoredMention) and record.mention.action is not Action.PUBLISH for record in records)
+    """Whether any record withdraws something, be it the older words of one that can't be stored."""
+    scored = [record for record in records if isinstance(record, ScoredMention)]
+    return any(one.mention.action is not Action.PUBLISH or unfit(one) for one in scored)
 
 
 async def unseen(
@@ -78,6 +80,8 @@ def _take_apart(received: Iterable[tuple[Position, ScoredMention | Pulse]], norm
             parts.scored.append(record)
         except UnfitRecord as error:
             parts.unfit.append((position, str(error)))
+            # The older words are not its words any more: they go, as by a deletion up to and with this revision.
+            parts.superseding.append(mention.model_copy(update={"action": Action.DELETE}))
             parts.counts[mention.realm, mention.source_id, "dead_store"] += 1
     return parts
 
@@ -92,7 +96,7 @@ async def keep(
     """Do all that the batch asks for. Same input, any order, any split, any number of times: the same rows."""
     news = await unseen(connection, flavour, reader, received)
     parts = _take_apart(news, normalise)
-    stones = withdrawals.tombstones_of(record.mention for record in parts.scored)
+    stones = withdrawals.tombstones_of([*(record.mention for record in parts.scored), *parts.superseding])
     await withdrawals.bury(connection, flavour, stones)
     changes = rollups.Changes()
     done = await publish(connection, flavour, winners(parts.rows), changes)

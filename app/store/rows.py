@@ -7,7 +7,6 @@ not own SQL.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -88,15 +87,28 @@ def tasks_of(bits: int) -> tuple[Doubt, ...]:
     return tuple(task for task, bit in DOUBTS.items() if bits & bit)
 
 
+def unfit(scored: ScoredMention) -> str:
+    """Return why a published mention can't be stored; empty if it can."""
+    mention, score = scored.mention, scored.score
+    if mention.published_at is None:
+        return "published_at: a published mention without its time"
+    if score is None:
+        return "score: a published mention without a score"
+    if score.sentiment.label not in SENTIMENTS or score.urgency.label not in URGENCIES:
+        return f"score: unknown labels {score.sentiment.label!r}, {score.urgency.label!r}"
+    try:
+        _embedding_bytes(score.embedding)
+    except ValueError as error:
+        return f"score.embedding: not base64: {error}"
+    return ""
+
+
 def values_of(scored: ScoredMention, normalise: Normalise) -> Values:
     """Return the row of a published mention; UnfitRecord when it lacks what every stored mention has."""
     mention, score = scored.mention, scored.score
-    if mention.published_at is None:
-        raise UnfitRecord("published_at: a published mention without its time")
-    if score is None:
-        raise UnfitRecord("score: a published mention without a score")
-    if score.sentiment.label not in SENTIMENTS or score.urgency.label not in URGENCIES:
-        raise UnfitRecord(f"score: unknown labels {score.sentiment.label!r}, {score.urgency.label!r}")
+    fault = unfit(scored)
+    if fault or score is None:
+        raise UnfitRecord(fault)
     return {
         "realm": mention.realm,
         "key": digest(mention.key),
@@ -142,10 +154,7 @@ def _score_values(score: Score) -> Values:
 
 
 def _embedding_bytes(embedding: str | None) -> bytes | None:
-    try:
-        return None if embedding is None else base64.b64decode(embedding, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UnfitRecord(f"score.embedding: not base64: {error}") from error
+    return None if embedding is None else base64.b64decode(embedding, validate=True)
 
 
 def scored_of(row: Row[Any]) -> ScoredMention:

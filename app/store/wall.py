@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -49,13 +49,20 @@ class Known:
     deleted: bool
 
 
+class Urgent(NamedTuple):
+    """When an urgent mention was published, and its author's key ('' for nobody's)."""
+
+    published_at: datetime
+    author: str
+
+
 @dataclass(frozen=True, slots=True)
 class WallState:
     """One moment of one realm.
 
     `minutes_from` is the first of the 1,440 minutes of `totals` and `negatives` (by time of publication); the last one
     is the running minute. `urgent` has the high and critical mentions published in the last 15 minutes that may be
-    read: identity key -> when (the 20,000 newest of each). `heard_today` counts identities first stored on this UTC
+    read, by identity key (the 20,000 newest of each). `heard_today` counts identities first stored on this UTC
     day by time of receipt; `stored_total` those ever stored. `chosen` are the most urgent, then the newest, of the last
     30 minutes.
     """
@@ -66,7 +73,7 @@ class WallState:
     minutes_from: datetime
     totals: Sequence[int]
     negatives: Sequence[int]
-    urgent: Mapping[str, datetime]
+    urgent: Mapping[str, Urgent]
     heard_today: int
     stored_total: int
     known: Sequence[Known]
@@ -121,11 +128,11 @@ async def _minutes(connection: AsyncConnection, realm: str, first: int) -> tuple
     return totals, negatives
 
 
-async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dict[str, datetime]:
-    found: dict[str, datetime] = {}
+async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dict[str, Urgent]:
+    found: dict[str, Urgent] = {}
     for rank in range(URGENT, len(URGENCIES)):
         query = (
-            select(mentions.c.source_kind, mentions.c.native_id, mentions.c.published_at)
+            select(*(mentions.c[name] for name in ("source_kind", "native_id", "published_at", "author_id")))
             .where(
                 mentions.c.realm == realm,
                 mentions.c.urgency_rank == rank,
@@ -137,7 +144,8 @@ async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dic
         )
         for row in await connection.execute(query):
             identity = Identity.model_construct(source_kind=row.source_kind, native_id=row.native_id)
-            found[identity.key] = row.published_at
+            author = author_key(row.source_kind, row.author_id) if row.author_id else ""
+            found[identity.key] = Urgent(row.published_at, author)
     return found
 
 

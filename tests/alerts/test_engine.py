@@ -249,7 +249,7 @@ def test_state_cut_anywhere_is_refused() -> None:
     engine = Engine([rule()])
     engine.step(merged(beats(0, 20), burst(9)))
     whole = engine.dump()
-    assert json.loads(whole)["v"] == 1
+    assert json.loads(whole)["v"] == 2
     for cut in range(0, len(whole) - 1, 97):
         with pytest.raises(UnreadableState):
             Engine.load(whole[:cut], [rule()])

@@ -30,6 +30,8 @@ def test_what_is_no_duration_says_how_to_write_one(text: object) -> None:
         ({"window": "7s"}, "window: must be a multiple of every"),
         ({"window": "0s"}, "must be longer than 0"),
         ({"window": "2d"}, "window: at most 1d"),
+        ({"cooldown": "999999999999d"}, "not be longer than 366 days"),
+        ({"keep_firing": "9" * 400 + "s"}, "not be longer than 366 days"),
         ({"every": "200ms"}, "every: must be at least 1s"),
         ({"threshold": 0}, "greater than 0"),
         ({"threshold": float("inf")}, "finite"),

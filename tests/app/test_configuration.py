@@ -103,3 +103,35 @@ def test_a_missing_file_and_a_file_in_another_encoding_say_so(tmp_path: Path) ->
     other.write_bytes("version: 1\n# שלום".encode("cp1255"))
     with pytest.raises(ConfigurationError, match=r"other.yaml:2: not UTF-8"):
         read_configuration(other)
+
+
+SECRETS = """\
+version: 1
+sources:
+  - id: crm
+    kind: webhook
+    secret: {source}
+    previous_secret: {previous}
+receivers:
+  - id: pager
+    kind: webhook
+    url: https://pager.example/hook
+    secret: {receiver}
+"""
+REMEDY = "must be a reference: write env:NAME or file:/absolute/path, not the secret itself"
+
+
+def test_a_secret_in_the_file_itself_is_refused_with_its_line_and_never_repeated() -> None:
+    found = faults(SECRETS.format(source="whsec_aHVudGVyMg", previous="'hunter2: yes'", receiver="hunter2"))
+    assert sorted(found) == [
+        f"w.yaml:11: receivers[0].secret: {REMEDY}",
+        f"w.yaml:5: sources[0].secret: {REMEDY}",
+        f"w.yaml:6: sources[0].previous_secret: {REMEDY}",
+    ]
+    assert faults(SECRETS.format(source="'env:'", previous="file:relative", receiver="env:S"))[0].endswith(REMEDY)
+    tagged = faults(SECRETS.format(source="!!int hunter2", previous="!mine hunter2", receiver="env:S"))
+    assert not any("hunter2" in fault or "\n" in fault for fault in tagged)
+    nested = SECRETS.format(source="env:S", previous="env:P", receiver="env:R") + "    more: {secrets: [hunter2]}\n"
+    assert any("receivers[0].more.secrets[0]" in fault for fault in faults(nested))
+    good = parse_configuration(SECRETS.format(source="env:S", previous="file:/run/p", receiver="env:R"))
+    assert [source.id for source in good.sources] == ["crm"]

@@ -293,7 +293,7 @@ def test_what_the_store_knows_to_be_deleted_leaves_open_walls_at_the_next_refres
     old.mention(scored("1", urgency="critical"), ms(NOW))
     old.tick(ms(NOW))
     new = board()
-    new.remember("file\x1f1", Seen(2, ms(NOW), 0, "file\x1fa", gone=True))
+    new.remember("file\x1f1", Seen(2, ms(NOW), 0, "file\x1fa", stone=2))
     new.adopt(old, ms(NOW))
     assert new.chosen() == []
     assert "file\x1f1" in new.tick(ms(NOW)).gone

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
+from alerts.engine import Engine
 from app import replay
 from app.configuration import parse_configuration
 from app.migrations import migrate
-from app.process import utc_now
+from app.process import open_process, utc_now
 from app.replay import Recording, forget_withdrawn, rehearsed, replayed
 from app.settings import Settings
 from app.store import Store
-from streams.records import SCORED, Action, ScoredMention, decode
+from streams.records import SCORED, Action, AlertEvent, AnyRecord, Pulse, ScoredMention, decode
 from streams.stream import Position
+from tests.alerts import worlds as world
 from tests.app.conftest import Served
+from tests.app.store_world import placed
 from tests.app.test_live_board import scored
 
 CONFIGURATION = """\
@@ -59,6 +63,61 @@ def test_a_replay_wakes_nobody_and_watches_its_own_realm() -> None:
     assert [(source.id, source.kind) for source in apart.sources] == [("replay", "file")]
 
 
-def test_a_replayed_mention_is_of_the_replay() -> None:
+def test_a_replayed_mention_is_of_the_replay_and_keeps_its_source() -> None:
     mention = replayed(scored("1")).mention
-    assert (mention.realm, mention.source_id) == ("replay", "replay")
+    assert (mention.realm, mention.source_id) == ("replay", "s")
+
+
+RULES = """\
+version: 1
+sources: [{id: a, kind: rehearsal}, {id: b, kind: rehearsal}]
+rules:
+  - {id: r, name: R, sources: a, measure: count, threshold: 3, window: 10s, cooldown: 2m}
+  - {id: all, name: All, measure: count, threshold: 4, window: 20s, group_by: [source], keep_firing: 30s}
+"""
+
+
+def burst(second: float, source: str = "a", ahead: float = 0.0) -> list[ScoredMention]:
+    return [
+        world.mention(f"{source}{second}-{n}", second + n + ahead, received=second + n, source=source) for n in range(5)
+    ]
+
+
+HEARD = [burst(10), burst(70), burst(150, "b"), burst(240), burst(400, ahead=200.0), burst(410, "b")]
+"""A burst; one in its cooldown; one of another source; one after; one whose upstream's clock is ahead of ours."""
+
+
+def told_live() -> list[tuple[object, ...]]:
+    engine = Engine(parse_configuration(RULES).rules)
+    records: list[AnyRecord] = [one for part in HEARD for one in part]
+    records += [world.pulse(second, source=source, sent=second + 3600) for second in range(500) for source in "ab"]
+    records.sort(key=lambda one: one.at if isinstance(one, Pulse) else one.mention.received_at)  # type: ignore[union-attr]
+    return told(engine.step((record, 0) for record in records).events)
+
+
+def told(events: list[AlertEvent]) -> list[tuple[object, ...]]:
+    return [(one.rule_id, one.group, one.state.value, one.started_at, one.at, one.seq, one.value) for one in events]
+
+
+@pytest.mark.parametrize("begin", [-1.0, 60.0, 130.0, 239.0])
+async def test_the_store_replays_what_was_told_live_from_any_moment_on(tmp_path: Path, begin: float) -> None:
+    """Invariant 5: sources that a rule does not hear, cooldowns under way, and clocks that are ahead included."""
+    live = Settings(data=tmp_path / "live")
+    await migrate(live.database)
+    store = await Store.open(live.database, utc_now)
+    await store.keep("store", placed([one for part in HEARD for one in part]))
+    await store.aclose()
+    recording = Recording(None, (world.at(begin), world.at(700)), "live", 1e6)
+    apart = rehearsed(parse_configuration(RULES), recording)
+    async with open_process(Settings(data=tmp_path / "scratch"), apart) as process:
+        await replay._play(process, live, recording, {})
+        async with contextlib.aclosing(await process.stream.consumer(SCORED, None)) as consumer:
+            records = [decode(one.value) for one in await consumer.fetch(500, 5.0)]
+    engine = Engine(apart.rules)
+    events = engine.step((record, 0) for record in records).events
+    since = world.at(begin)
+    expected = [one for one in told_live() if one[4] >= since]  # type: ignore[operator]
+    found = [one for one in told(events) if one[4] >= since]  # type: ignore[operator]
+    assert found[: len(expected)] == expected
+    assert {one[2] for one in found[len(expected) :]} <= {"resolved"}, "at its end a replay lets time go on"
+    assert len(expected) >= 4

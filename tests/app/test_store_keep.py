@@ -371,3 +371,23 @@ async def test_alerts_and_dead_letters_of_another_log_are_stored_too(store: Stor
         assert await store.keep_dead("store", placed([letter]), log=log) == 0
     assert len(await store.keep_alerts("store", placed([alert("a", 0)]), log="first")) == 1
     assert len(await store.keep_alerts("store", placed([alert("a", 0), alert("b", 0)]), log="second")) == 1
+
+
+async def test_an_edit_that_cant_be_stored_takes_the_older_words_away(store: Store) -> None:
+    """Invariant 8: what an author replaced is not readable any more, though the new words are not here."""
+    await store.keep("store", placed([post("a", text="harmless"), post("b", 2)]))
+    edits = [post("a", 3).model_copy(update={"score": None}), post("b", 1).model_copy(update={"score": None})]
+    kept = await store.keep("store", placed(edits, start=2))
+    assert kept.deleted == {"bluesky-main": 1}
+    assert await store.mention("bluesky", "a") is None
+    assert "harmless" not in repr(await dump(store))
+    assert await store.mention("bluesky", "b") is not None, "an older edit that came late replaces nothing"
+    await store.keep("store", placed([post("a", 4)], start=4))
+    assert await store.mention("bluesky", "a") is not None
+    assert (await store.ledger())["live", "bluesky-main"] == {
+        "scored": 3,
+        "stored": 2,
+        "revised": 1,
+        "deleted": 1,
+        "dead_store": 2,
+    }

@@ -54,7 +54,7 @@ async def test_urgent_and_chosen(store: Store) -> None:
     ]
     await store.keep("store", placed(batch))
     state = await store.wall("live", NOON, "scored", "store")
-    assert (len(state.urgent), min(state.urgent.values())) == (2, NOON - 14 * MINUTE)
+    assert (len(state.urgent), min(state.urgent.values()).published_at) == (2, NOON - 14 * MINUTE)
     names = [scored.mention.native_id for scored in state.chosen]
     assert names == ["critical2", "critical", "high", *(f"n{at}" for at in range(47))]
     assert state.chosen[0] == await store.mention("bluesky", "critical2")

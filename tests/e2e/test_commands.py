@@ -81,7 +81,8 @@ def test_unknown_and_wrong_settings_are_refused_by_name(here: Place) -> None:
     assert open_door.returncode == 2
     assert "set WARROOM_ACCESS_TOKEN" in open_door.stderr.decode()
     secret = here.run("up", database_url="mysql://root:hunter2@db/x")
-    assert secret.returncode == 1
+    assert secret.returncode == 2
+    assert "WARROOM_DATABASE_URL: the database must be sqlite:///PATH or" in secret.stderr.decode()
     assert b"hunter2" not in secret.stdout + secret.stderr
 
 

@@ -94,7 +94,7 @@ async def test_a_file_replays_to_the_same_alerts(lived: Place, world: World) -> 
 
 
 async def test_the_store_replays_to_the_same_alerts(lived: Place, world: World) -> None:
-    expected = world.alerts(realm="replay", source="replay")
+    expected = world.alerts(realm="replay")
     before = kept(lived)
     begin, end = world.start - timedelta(seconds=1), world.ends + timedelta(seconds=1)
     span = ["--from", f"{begin:%Y-%m-%dT%H:%M:%S}", "--to", f"{end:%Y-%m-%dT%H:%M:%S}"]

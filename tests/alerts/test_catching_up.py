@@ -1,0 +1,115 @@
+"""What a source catches up with after an outage gives the alerts that it would have given without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from alerts.engine import Engine
+from alerts.rules import Rule
+from streams.records import AlertEvent, AnyRecord, SourceStatus
+from tests.alerts.worlds import at, mention, pulse, rule
+
+OUTAGE = range(30, 400)
+BURSTS = (20, 100, 300, 500)
+
+
+def burst(second: float) -> list[AnyRecord]:
+    return [mention(f"{second}-{n}", second + n / 10, received=second + n / 10) for n in range(4)]
+
+
+def steady(source: str, begin: int, end: int) -> list[tuple[float, AnyRecord]]:
+    return [(float(second), pulse(second, source=source)) for second in range(begin, end)]
+
+
+def undisturbed() -> list[tuple[float, AnyRecord]]:
+    found = steady("a", 0, 600)
+    return found + [(second + 0.5, one) for second in BURSTS for one in burst(second)]
+
+
+def with_outage(back: float) -> list[tuple[float, AnyRecord]]:
+    """Source a is not reachable during OUTAGE; it is back at `back` and delivers what it missed within seconds."""
+    found = [(came, one) for came, one in undisturbed() if came < OUTAGE.start or came >= back + 10]
+    found += [
+        (float(second), pulse(OUTAGE.start - 1, source="a", sent=second, status=SourceStatus.UNREACHABLE))
+        for second in range(OUTAGE.start, int(back))
+    ]
+    missed = [one for one in undisturbed() if OUTAGE.start <= one[0] < back + 10]
+    missed.sort(key=lambda one: one[0])
+    for place, (_, one) in enumerate(missed):
+        came = back + 10 * place / len(missed)
+        late = one.model_copy(update={"sent_at": at(came)}) if one.type == "pulse" else one
+        found.append((came, late))
+    return found
+
+
+def events_of(deliveries: Sequence[tuple[float, AnyRecord]], rules: Sequence[Rule]) -> list[AlertEvent]:
+    engine = Engine(rules)
+    parts: list[AlertEvent] = []
+    for _, record in sorted(deliveries, key=lambda one: one[0]):
+        parts += engine.step([(record, 0)]).events
+        engine = Engine.load(engine.dump(), rules)
+    return parts
+
+
+def fired(events: Sequence[AlertEvent]) -> list[object]:
+    """When somebody was told: an alert that could not be seen for a while is not another one when it fires again."""
+    return [(one.at, one.value) for one in events if one.state.value == "firing"]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_rule_that_names_its_source_waits_for_it(*, others: bool) -> None:
+    rules = (rule(sources=["a"]),)
+    rest = steady("b", 0, 600) if others else []
+    expected = fired(events_of([*undisturbed(), *rest], rules))
+    assert len(expected) == len(BURSTS)
+    events = events_of([*with_outage(OUTAGE.stop), *rest], rules)
+    assert fired(events) == expected
+    assert [one.state.value for one in events].count("no_data") >= 1
+
+
+def test_after_an_outage_of_all_the_first_one_back_waits_for_the_others() -> None:
+    rules = (rule(),)
+    other = [one for one in steady("b", 0, 600) if one[0] < OUTAGE.start or one[0] >= OUTAGE.stop - 30]
+    other += [
+        (float(second), pulse(OUTAGE.start - 1, source="b", sent=second, status=SourceStatus.UNREACHABLE))
+        for second in range(OUTAGE.start, OUTAGE.stop - 30)
+    ]
+    expected = fired(events_of([*undisturbed(), *steady("b", 0, 600)], rules))
+    assert fired(events_of([*with_outage(OUTAGE.stop), *other], rules)) == expected
+
+
+def test_nobody_waits_for_long_nor_for_one_that_was_away_before() -> None:
+    rules = (rule(),)
+    gone = [(float(second), pulse(-1, source="b", sent=second, status=SourceStatus.STALLED)) for second in range(700)]
+    long_gone = [(-1.0, pulse(-1, source="b")), *gone]
+    assert fired(events_of([*with_outage(OUTAGE.stop), *long_gone], rules)) == fired(events_of(undisturbed(), rules))
+    with_it = [*steady("b", 0, 30), *((came, one) for came, one in gone if came >= 30)]
+    engine = Engine(rules)
+    frontiers = []
+    for came, record in sorted([*with_outage(OUTAGE.stop), *with_it], key=lambda one: one[0]):
+        engine.step([(record, 0)])
+        frontiers.append((came, engine.realms["live"].clock.frontier or 0))
+    waited = [came for came, frontier in frontiers if came > OUTAGE.stop and frontier == frontiers[-1][1]]
+    assert frontiers[-1][1] == max(frontier for _, frontier in frontiers)
+    assert waited
+    assert max(frontier for came, frontier in frontiers if came < OUTAGE.stop + 59) < min(
+        frontier for came, frontier in frontiers if came > OUTAGE.stop + 62
+    )
+
+
+def test_a_state_of_one_clock_a_realm_goes_on_with_a_clock_for_each_choice_of_sources() -> None:
+    rules = (rule(), rule(id="named", sources=["a"]))
+    records = [(one, 0) for _, one in sorted(undisturbed(), key=lambda one: one[0])]
+    engine = Engine(rules)
+    before = engine.step(records[:130]).events
+    state = json.loads(engine.dump())
+    whole, named = state["realms"].pop("live"), state["realms"].pop("live:a")
+    del whole["realm"], whole["clock"]["awaited"]
+    whole["cells"] |= named["cells"]
+    old = json.dumps(state | {"v": 1, "realms": {"live": whole}})
+    after = Engine.load(old, rules).step(records[130:]).events
+    assert [*before, *after] == Engine(rules).step(records).events
+    assert {event.rule_id for event in after} == {"r", "named"}
