@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 
 from nlp import manifest
 from nlp.network import MAX_TOKENS, PREFIX, Network, load_checkpoint
+from nlp.onnx_cpu import session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
@@ -163,12 +163,12 @@ def parity(
     network: Network, folder: Path, encoder: TextEncoder, texts: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Return per output the (mean, largest) absolute difference between the shipped file and the float network."""
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    served = session(folder / "model.onnx")
     outputs = [*LABELS, "embedding"]
     gaps: dict[str, list[Any]] = {name: [] for name in outputs}
     for ids in encoder.encode([encoder.readable(text) for text in texts]):
         row = np.array([ids], dtype=np.int64)
-        ours = session.run(outputs, {"input_ids": row, "attention_mask": np.ones_like(row)})
+        ours = served.run(outputs, {"input_ids": row, "attention_mask": np.ones_like(row)})
         with torch.inference_mode():
             words = network.encoder.embeddings.word_embeddings(torch.from_numpy(row))
             theirs = Exported(network, list(LABELS))(words, torch.ones(row.shape, dtype=torch.long))
