@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from tokenizers import Tokenizer
 
-from nlp import answers, grouping, manifest
-from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, ScorerError, Unscorable
+from nlp import answers, grouping, label_order, manifest
+from nlp.scorer import LABELS, Closed, Prepared, Scorer, ScorerError, Unscorable
 from nlp.shipped import folder_of
 from nlp.tokens import TextEncoder
 from streams.records import Score
@@ -77,16 +77,14 @@ class OnnxScorer(Scorer):
     def __init__(self, folder: Path = SHIPPED, threads: int | None = None) -> None:
         """Open `folder` with `threads` threads (default: all cores); raise ModelFilesDamaged naming a bad file."""
         described = manifest.read(folder)
-        if missing := LABELS.keys() - described.tasks.keys():
-            raise ModelFilesDamaged(
-                f"{folder / manifest.NAME}: the model has no output for {', '.join(sorted(missing))}"
-            )
+        opened = session(folder / "model.onnx")
+        label_order.check(folder / "model.onnx", described.tasks, opened.get_modelmeta().custom_metadata_map)
         self._manifest = described
         self._calibrator = manifest.calibrator(folder, described)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._encoder = TextEncoder(tokenizer, described.prefix, described.max_tokens)
         self._outputs = [*LABELS] + ([described.embedding] if described.embedding else [])
-        self._session: onnxruntime.InferenceSession | None = session(folder / "model.onnx")
+        self._session: onnxruntime.InferenceSession | None = opened
         self._lanes = threads or cores()
 
     @property
