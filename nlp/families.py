@@ -98,6 +98,11 @@ def _letters(data: bytes, others: bytes) -> int:
     return len(data.translate(None, others))
 
 
+def _plain_form(form: re.Match[str]) -> str:
+    """Return the letters of a presentation form; of a whole text at once, a run of marks would take seconds."""
+    return unicodedata.normalize("NFKC", form[0])
+
+
 def _latin(text: str, diacritics: int) -> Family:
     words = _WORDS.findall(text[:_WINDOW].lower())
     english = sum(map(_ENGLISH_WORDS.__contains__, words))
@@ -130,8 +135,7 @@ def family(text: str) -> Family:
         text = _FOREIGN.sub(" ", text)
     if text.isascii():
         return _latin(text, 0) if _letters(text.encode(), _NOT_ASCII_LETTERS) else "other"
-    if _FORMS.search(text):
-        text = unicodedata.normalize("NFKC", text)
+    text = _FORMS.sub(_plain_form, text)
     data = text.encode("utf-8", "replace")
     hebrew, arabic = _letters(data, _NOT_HEBREW), _letters(data, _NOT_ARABIC)
     accented, other = _letters(data, _NOT_ACCENTED), _letters(data, _NOT_OTHER)

@@ -67,9 +67,11 @@ class Graph:
         """Read `path`; raise GraphRefused if it is not an ONNX file."""
         self.path = path
         try:
-            graph = onnx.load(path).graph
+            model = onnx.load(path)
         except DecodeError as error:
             raise GraphRefused(f"{path} is not an ONNX file: {error}") from error
+        graph = model.graph
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self._stored = {entry.name: entry for entry in graph.initializer}
         self._makers = {name: node for node in graph.node for name in node.output}
         self.inputs = {entry.name for entry in graph.input}

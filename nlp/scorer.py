@@ -27,7 +27,8 @@ LABELS: Final[dict[str, tuple[str, ...]]] = {
     URGENCY: ("low", "normal", "high", "critical"),
     INTENT: ("complaint", "question", "praise", "idea", "purchase", "distress", "other"),
 }
-"""The tasks and the labels that the rest of the product knows. A model's own order is in its manifest, never here."""
+"""The tasks and the labels that the rest of the product knows. A model may have an order of its own, which its graph
+tells (`nlp.label_order`)."""
 
 BATCH_TOKENS: Final = 512
 """Padded tokens of one batch: small enough to stay in one core's cache. Measured on 400 mentions and two cores: 512

@@ -28,10 +28,16 @@ _FOREIGN: Final = "\ue000"
 """A character for private use: no vocabulary has it."""
 _MAX_PIECE: Final = 16
 """Characters of the longest pieces worth having; beyond `_MAX_PIECE * max_tokens` no token of the budget can lie."""
+_MOST_DIGITS: Final = 7
+"""Digits of the largest character's number, 1114111."""
 _TAIL_SHARE: Final = 4
 """One in so many kept tokens comes from the end of a long text: the verdict of a review often stands there."""
 
 _ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
+_LONG_ESCAPE: Final = re.compile(r"&#([0-9]{8,});?")
+"""No character has a number of eight digits; Python reads at most some thousand of them and raises beyond."""
+_LOOSE_MARK: Final = re.compile(r"[^\W_][\u0300-\u036f\u0653-\u0655]{1,30}")
+"""A letter and its marks; no language writes more on one. Longer runs, which take seconds to compose, stay apart."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = re.compile(
     "[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
@@ -54,12 +60,27 @@ def _repair(text: str) -> str:
     return text
 
 
+def _shortened(escape: re.Match[str]) -> str:
+    """Return a numeric escape without leading zeros, and as HTML has it a replacement for what is no character."""
+    digits = escape[1].lstrip("0")
+    return "\ufffd" if len(digits) > _MOST_DIGITS else f"&#{digits or 0};"
+
+
+def _unescaped(text: str) -> str:
+    return html.unescape(_LONG_ESCAPE.sub(_shortened, text)) if "&" in text else text
+
+
+def _composed(letter: re.Match[str]) -> str:
+    return unicodedata.normalize("NFC", letter[0])
+
+
 def clean(text: str) -> str:
     """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
 
-    ZWNJ and ZWJ stay (Persian spelling, emoji). The result may be empty.
+    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ and ZWJ stay (Persian
+    spelling, emoji). The result may be empty.
     """
-    text = html.unescape(_repair(text))
+    text = _LOOSE_MARK.sub(_composed, _unescaped(_repair(text)))
     text = _SPACE.sub(" ", _MARKS.sub("", _INVISIBLE.sub("", _SURROGATE.sub("", text))))
     text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, text))
     return _REPEAT.sub(r"\1\1\1", text).strip()
@@ -101,6 +122,8 @@ class TextEncoder:
                 found.append(self.readable(text))
             except Unscorable as error:
                 found.append(error)
+            except ValueError as error:  # of a library that finds a limit of its own: this text's fault, no other's
+                found.append(Unscorable(f"the text cannot be read: {error}"))
         encoded = iter(self.encode([entry for entry in found if isinstance(entry, str)]))
         return [self._known(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
 

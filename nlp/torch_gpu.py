@@ -27,7 +27,7 @@ from nlp import answers, grouping, manifest, torch_shipped
 from nlp.calibration import Calibrator
 from nlp.network import MAX_TOKENS, MODEL_ID, PREFIX, Network, load_checkpoint
 from nlp.onnx_cpu import SHIPPED
-from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, Unscorable
+from nlp.scorer import LABELS, Closed, Prepared, Scorer, Unscorable
 from nlp.tokens import TextEncoder
 from nlp.torch_device import batch_tokens, best_device, in_parts, precision, sent
 from streams.records import Score
@@ -50,8 +50,6 @@ class _Model:
 def _shipped(folder: Path) -> tuple[Network, _Model]:
     """Open a folder that `nlp.training.export` or `warroom model adapt` made."""
     described = manifest.read(folder)
-    if missing := LABELS.keys() - described.tasks.keys():
-        raise ModelFilesDamaged(f"{folder / manifest.NAME}: the model has no output for {', '.join(sorted(missing))}")
     network = torch_shipped.load(folder / "model.onnx", described.tasks, described.embedding)
     return network, _Model(
         described.tasks,

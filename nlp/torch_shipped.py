@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig
 
+from nlp import label_order
 from nlp.network import Network
 from nlp.onnx_graph import Array, Graph, Linear
 
@@ -47,9 +48,11 @@ class Found:
 def load(path: Path, tasks: Mapping[str, Sequence[str]], embedding: str | None) -> Network:
     """Return the network of a shipped graph in evaluation mode on the CPU, in float32; words as they are stored.
 
-    `tasks` and `embedding` are the manifest's. Raise GraphRefused naming the node where the graph is not understood.
+    `tasks` and `embedding` are the manifest's. Raise ModelFilesDamaged where the graph has its labels in another order,
+    GraphRefused naming the node where it is not understood.
     """
     graph = Graph(path)
+    label_order.check(path, tasks, graph.metadata)
     found = _read(graph, tasks, embedding)
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         network = Network(_config(graph, found), tasks)

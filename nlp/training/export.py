@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from nlp import manifest
+from nlp import label_order, manifest
 from nlp.network import MAX_TOKENS, PREFIX, Network, load_checkpoint
+from nlp.onnx_cpu import session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
@@ -145,7 +145,7 @@ def _prepend_words(model: Any, words_file: Path) -> None:
 
 
 def write_model(network: Network, checkpoint: Path, folder: Path) -> None:
-    """Write `model.onnx` and `tokenizer.json` into `folder`."""
+    """Write `model.onnx`, which tells the checkpoint's own order of labels, and `tokenizer.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         plain, small = Path(scratch, "float.onnx"), Path(scratch, "int8.onnx")
@@ -155,6 +155,8 @@ def write_model(network: Network, checkpoint: Path, folder: Path) -> None:
         quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True, **options)
         model = onnx.load(small)
     _prepend_words(model, checkpoint / "words.npz")
+    order = model.metadata_props.add()
+    order.key, order.value = label_order.KEY, label_order.stated({task: network.labels[task] for task in LABELS})
     onnx.save(model, folder / "model.onnx")
     shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
 
@@ -163,12 +165,12 @@ def parity(
     network: Network, folder: Path, encoder: TextEncoder, texts: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Return per output the (mean, largest) absolute difference between the shipped file and the float network."""
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    served = session(folder / "model.onnx")
     outputs = [*LABELS, "embedding"]
     gaps: dict[str, list[Any]] = {name: [] for name in outputs}
     for ids in encoder.encode([encoder.readable(text) for text in texts]):
         row = np.array([ids], dtype=np.int64)
-        ours = session.run(outputs, {"input_ids": row, "attention_mask": np.ones_like(row)})
+        ours = served.run(outputs, {"input_ids": row, "attention_mask": np.ones_like(row)})
         with torch.inference_mode():
             words = network.encoder.embeddings.word_embeddings(torch.from_numpy(row))
             theirs = Exported(network, list(LABELS))(words, torch.ones(row.shape, dtype=torch.long))
@@ -180,7 +182,12 @@ def parity(
 def describe(
     folder: Path, temperatures: dict[str, float], notes: dict[str, str], size: str = "small"
 ) -> manifest.Manifest:
-    """Write and return the manifest of the files in `folder`; the revision is the start of the model's checksum."""
+    """Write and return the manifest of the files in `folder`; the revision is the start of the model's checksum.
+
+    The labels are those that the graph tells of itself.
+    """
+    graph = onnx.load(folder / "model.onnx")
+    tasks = label_order.told({entry.key: entry.value for entry in graph.metadata_props})
     files = {name: manifest.checksum(folder / name) for name in ("model.onnx", "tokenizer.json")}
     described = manifest.Manifest(
         format=manifest.FORMAT,
@@ -188,7 +195,7 @@ def describe(
         revision=files["model.onnx"].sha256[:12],
         prefix=PREFIX,
         max_tokens=MAX_TOKENS,
-        tasks=LABELS,
+        tasks=tasks or LABELS,
         temperatures=temperatures,
         embedding="embedding",
         files=files,
@@ -201,6 +208,7 @@ def describe(
 def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
     """Make the shipped folder; it replaces an older one only when it is complete and its drift is small."""
     network = load_checkpoint(checkpoint, attention="eager")
+    _check_order(checkpoint, network)
     encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, MAX_TOKENS)
     corpora = sentiment_corpora(data) + own_corpora(own_files())
     if refit:
@@ -218,6 +226,16 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
     _replace(folder, partial)
     total = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: revision {made.revision}, {total / 1e6:.1f} MB", flush=True)
+
+
+def _check_order(checkpoint: Path, network: Network) -> None:
+    """Refuse a checkpoint that counts its labels otherwise than the corpora, which set its temperatures, do."""
+    for task, labels in LABELS.items():
+        if (found := network.labels.get(task, ())) != labels:
+            raise SystemExit(
+                f"{checkpoint}: the labels of {task} are {', '.join(found) or 'none'}, the corpora count "
+                f"{', '.join(labels)}; nothing was replaced"
+            )
 
 
 def _check_parity(gaps: dict[str, tuple[float, float]]) -> None:

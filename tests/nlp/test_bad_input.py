@@ -45,6 +45,8 @@ SCORED = {
     "tags and flags": "🇮🇱🏴\U000e0067\U000e0062\U000e007f",
     "ligatures and presentation forms": "ﷺ ﻻ ﬁne ﬡ",
     "full width": "ｔｅｒｒｉｂｌｅ",
+    "a numeric escape of 5,000 digits": "terrible &#" + "9" * 5_000 + "; service",
+    "a numeric escape of 100,000 zeros": "terrible &#" + "0" * 100_000 + "33;",
 }
 REFUSED = {
     "nothing": "",
@@ -55,6 +57,7 @@ REFUSED = {
     "lone surrogates": "\ud800\udfff"[::-1],
     "variation selector": "\ufe0f",
     "Hebrew points without letters": "\u05b0\u05b1",
+    "a numeric escape of no character": "&#" + "1" * 5_000 + ";",
 }
 
 
@@ -109,6 +112,7 @@ def test_eval_judges_what_has_a_score_and_counts_the_rest(shipped: OnnxScorer) -
         (SCORED["surrogate pair"], "😀"),
         ("\u2066the worst service\u2069", "the worst service"),
         ("the\u00a0worst  \n service", "the worst service"),
+        ("the cafe\u0301 fiance\u0301", "the café fiancé"),
     ],
 )
 def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidden: str, plain: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -102,6 +103,27 @@ def test_onnx_and_torch_agree(checkpoint: Path, shipped_tiny: Path) -> None:
             for label, value in getattr(mine, task).probabilities.items():
                 assert value == pytest.approx(getattr(other, task).probabilities[label], abs=0.03)
     assert ours.model_revision != theirs.model_revision
+
+
+def test_the_written_file_tells_the_checkpoints_own_order_of_labels(checkpoint: Path, tmp_path: Path) -> None:
+    network = load_checkpoint(checkpoint, attention="eager")
+    network.labels = {**network.labels, "urgency": LABELS["urgency"][::-1]}
+    export.write_model(network, checkpoint, tmp_path)
+    described = export.describe(tmp_path, dict.fromkeys(LABELS, 1.0), {})
+    assert described.tasks == {**LABELS, "urgency": LABELS["urgency"][::-1]}
+    (score,) = OnnxScorer(tmp_path, threads=1).score([GOOD])
+    (other,) = TorchScorer(tmp_path, torch.device("cpu")).score([GOOD])
+    assert score.urgency.label == other.urgency.label
+
+
+def test_a_checkpoint_that_counts_its_labels_otherwise_is_not_exported(checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    heads = json.loads((folder / "heads.json").read_text())
+    heads["sentiment"].reverse()
+    (folder / "heads.json").write_text(json.dumps(heads))
+    with pytest.raises(SystemExit, match="the labels of sentiment are positive, neutral, negative"):
+        export.export(folder, tmp_path / "out", tmp_path, refit=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_smoothing_keeps_the_function(checkpoint: Path) -> None:

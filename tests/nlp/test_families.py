@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -76,3 +78,18 @@ def test_our_own_mentions_are_of_their_language(lang: str) -> None:
 def test_any_text_has_a_family(text: str) -> None:
     assert family(text) in FAMILIES
     assert family(text) == family(text)
+
+
+def test_no_long_text_is_normalised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python composes a run of 100,000 marks in five seconds, in which nothing else of the process runs."""
+    lengths, normalize = [], unicodedata.normalize
+
+    def measured(form: Any, text: str) -> str:
+        lengths.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr("unicodedata.normalize", measured)
+    run = "e" + "\u0301\u0316" * 1000
+    assert family("ﷲ ﻻ " + run) == "arabic"
+    assert clean(f"cafe\u0301 {run}").startswith("café é")
+    assert max(lengths) < 40

@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp import manifest
 from nlp.choice import open_scorer
-from nlp.onnx_cpu import SHIPPED, OnnxScorer
+from nlp.onnx_cpu import SHIPPED, OnnxScorer, session
 from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Unscorable
 from streams.records import Score
 
@@ -147,3 +148,19 @@ def test_a_strange_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ModelFilesDamaged, match="not a manifest of format 1"):
         open_scorer(tmp_path)
+
+
+def test_the_fusion_that_is_slower_on_a_cpu_is_off(
+    shipped: OnnxScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = onnxruntime.InferenceSession
+
+    def kept(path: str, options: onnxruntime.SessionOptions, **more: object) -> object:
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        return opened(path, options, **more)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", kept)
+    session(SHIPPED / "model.onnx")
+    graph = (tmp_path / "optimised.onnx").read_bytes()
+    assert b"SkipLayerNormalization" not in graph
+    assert b"DynamicQuantizeMatMul" in graph, "the other fusions are worth having"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from nlp.onnx_cpu import SHIPPED, OnnxScorer
 from nlp.scorer import LABELS, Prepared
 from nlp.training.corpora import Corpus, Example
 from nlp.training.recalibrate import MOST, calibrated, held_out, report, written
+from tests.nlp.stated_orders import relabelled
 
 LABELLED = {"negative": ("horrible", "awful", "bad", "broken"), "positive": ("lovely", "great", "good", "perfect")}
 THINGS = ("phone", "lamp", "chair", "clock", "shelf", "rug", "sofa", "mirror", "table", "bed", "stool", "frame", "vase")
@@ -48,11 +48,8 @@ def test_a_folder_gets_calibration_thresholds_and_a_new_revision(shipped: OnnxSc
 
 
 def test_labels_are_told_by_the_model_s_own_order(shipped: OnnxScorer, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(SHIPPED, tmp_path / "model"))
-    path = folder / manifest.NAME
-    fields = json.loads(path.read_text())
-    fields["tasks"]["sentiment"].reverse()
-    path.write_text(json.dumps({**fields, "calibration": {}, "thresholds": {}}))
+    reverse = {**LABELS, "sentiment": LABELS["sentiment"][::-1]}
+    folder = relabelled(SHIPPED, tmp_path / "model", reverse, reverse)
     before, turned = (calibrated(at, corpora()).table[0] for at in (SHIPPED, folder))
     assert turned.before > before.before + 0.3  # the reversed names make all sure answers wrong
 

@@ -35,6 +35,12 @@ def encoder(max_tokens: int = 12) -> TextEncoder:
         ("مُحَـــمَّد", "محمد"),
         ("می\u200cخواهم", "می\u200cخواهم"),
         (" a \n\t\u3000 b ", "a b"),
+        ("caf\u0065\u0301 fiance\u0301e", "café fiancée"),
+        ("\u0627\u0653", "آ"),
+        ("&#" + "9" * 5000 + "; help", "help"),
+        ("&#" + "0" * 5000 + "65;", "A"),
+        ("&#" + "0" * 5000 + ";x", "x"),
+        ("&#12345678 &#x" + "f" * 5000 + ";x", "x"),
     ],
 )
 def test_clean(raw: str, read: str) -> None:
@@ -48,6 +54,61 @@ def test_nothing_to_read_is_refused_with_its_reason(text: str) -> None:
     (answer,) = encoder().prepare([text])
     assert isinstance(answer, Unscorable)
     assert "white space" in str(answer)
+
+
+def test_a_limit_of_a_library_costs_its_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(text: str) -> str:
+        if "&w" in text:
+            raise ValueError("Exceeds the limit")
+        return text
+
+    monkeypatch.setattr("html.unescape", limited)
+    first, bad, last = encoder().prepare(["w2", "&w", "&3"])
+    assert isinstance(first, Prepared)
+    assert isinstance(last, Prepared)
+    assert isinstance(bad, Unscorable)
+    assert str(bad) == "the text cannot be read: Exceeds the limit"
+
+
+HOSTILE = [
+    "&#",
+    "&#x",
+    "9" * 5000,
+    "0" * 5000,
+    ";",
+    "&amp;",
+    "\ud83d",
+    "\\ud83d",
+    "\ude00",
+    "\\u0000",
+    "\x00",
+    "\u202e",
+]
+HOSTILE += [
+    "\u200d",
+    "\ufe0f",
+    "😀",
+    "@",
+    "@a",
+    "http://",
+    "é",
+    "e\u0301",
+    "\u0301" * 40,
+    "שלום",
+    "ﷺ",
+    "漢字",
+    "<unk>",
+    "w2",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(HOSTILE), max_size=12).map("".join))
+def test_pieces_of_hostile_text_are_read_or_refused_in_any_order(text: str) -> None:
+    first, _, last = encoder().prepare(["w2", text, "w3"])
+    assert isinstance(first, Prepared)
+    assert isinstance(last, Prepared)
+    clean(text).encode("utf-8")
 
 
 def test_long_text_keeps_head_and_tail_within_the_budget() -> None:

@@ -14,6 +14,7 @@ import pytest
 from nlp.calibration import Correction, Threshold
 from nlp.onnx_cpu import OnnxScorer
 from nlp.scorer import LABELS, ModelFilesDamaged
+from tests.nlp.stated_orders import relabelled
 
 MISSES = "misses how torch reads the shipped file: torch, transformers or onnx is not installed (extra gpu)"
 torch = pytest.importorskip("torch", reason=MISSES)
@@ -142,6 +143,14 @@ def test_half_precision_answers_alike(shipped: Path, dtype: Any) -> None:
             assert getattr(other, task).probabilities == pytest.approx(expected, abs=0.02)
 
 
+def test_a_wrong_order_of_labels_is_refused(shipped: Path, tmp_path: Path) -> None:
+    wrong = {**LABELS, "urgency": LABELS["urgency"][::-1]}
+    with pytest.raises(ModelFilesDamaged, match="the manifest names the labels of urgency critical, "):
+        torch_shipped.load(shipped / "model.onnx", wrong, EMBEDDING)
+    with pytest.raises(ModelFilesDamaged, match="urgency"):
+        TorchScorer(relabelled(shipped, tmp_path / "model", wrong), torch.device("cpu"))
+
+
 def test_the_runtimes_fused_products_are_read_too(shipped: Path, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -229,8 +238,10 @@ def test_another_graph_is_refused_by_the_name_of_its_node(
 
 
 def test_a_head_that_does_not_fit_the_manifest_is_refused(shipped: Path) -> None:
-    with pytest.raises(GraphRefused, match="head of 2 labels"):
+    with pytest.raises(ModelFilesDamaged, match="the manifest names the labels of urgency low, high, "):
         torch_shipped.load(shipped / "model.onnx", LABELS | {"urgency": ("low", "high")}, EMBEDDING)
+    with pytest.raises(GraphRefused, match="head of 2 labels"):
+        torch_shipped._head(Graph(shipped / "model.onnx"), "urgency", 2)
     with pytest.raises(GraphRefused, match="'irony'"):
         torch_shipped.load(shipped / "model.onnx", LABELS | {"irony": ("no", "yes")}, EMBEDDING)
 
