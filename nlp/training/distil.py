@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from transformers import BertConfig
 
 from nlp.grouping import groups
 from nlp.network import PREFIX, Network, load_checkpoint, save_checkpoint
-from nlp.onnx_cpu import cores
+from nlp.onnx_cpu import cores, session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
@@ -111,13 +110,11 @@ def variant(item: Item, chance: random.Random) -> Item:
 
 def soft_targets(teacher: Path, items: list[Item]) -> dict[str, Tensor]:
     """Return per output the exported teacher's answers for all items: probabilities and unit vectors."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # a batch for each core is faster than all cores for a batch
-    session = onnxruntime.InferenceSession(str(teacher / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    served = session(teacher / "model.onnx")
 
     def taught(group: list[int]) -> Any:
         ids, mask = padded([items[at] for at in group])
-        return session.run(list(_OUTPUTS), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        return served.run(list(_OUTPUTS), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
 
     order = groups([len(item.ids) for item in items])
     found: dict[str, Any] = {}
