@@ -123,20 +123,20 @@ def sentiment_corpora(folder: Path) -> list[Corpus]:
     corpora = [
         Corpus(
             f"tweets-{lang}",
-            0.065,
+            0.07,
             read(f"xlm_t/{lang}_train.tsv", lang),
             read(f"xlm_t/{lang}_val.tsv", lang),
         )
         for lang in _TWEET_LANGUAGES
     ]
-    english = Corpus("semeval", 0.28)
+    english = Corpus("semeval", 0.40)
     english.train = read("semeval2017_en/train.tsv", "en")
     english.dev = read("tweeteval_sentiment/val.tsv", "en")
-    hebrew = Corpus("hebrew", 0.12)
+    hebrew = Corpus("hebrew", 0.14)
     off_topic = LABELS[SENTIMENT].index("neutral")
     hebrew.train = [e for e in read("hebrew_sentiment/train.tsv", "he") if e.labels[SENTIMENT] != off_topic]
     hebrew.dev = [e for e in read("hebrew_sentiment/val.tsv", "he") if e.labels[SENTIMENT] != off_topic]
-    persian = Corpus("persian", 0.12, *_persian(folder / "persian_deepsentipers"))
+    persian = Corpus("persian", 0.13, *_persian(folder / "persian_deepsentipers"))
     return unseen([*corpora, english, hebrew, persian])
 
 

@@ -40,8 +40,6 @@ _DROPPED: Final = 0.1
 _HIDDEN: Final = 0.1
 SPARED: Final = 3
 """The start and the prefix before every text are never hidden."""
-_OWN_SHARE: Final = 0.35
-"""Share of the batches of stage `all` that come from our own mentions; they carry three labels each."""
 _MEANING: Final = 0.3
 """Weight of drawing the texts of one event together, beside their labels."""
 _SHARPNESS: Final = 0.05
@@ -62,6 +60,7 @@ class Plan:
     size: int
     max_tokens: int
     seed: int
+    own_share: float
 
 
 def corpora_of(plan: Plan) -> list[Corpus]:
@@ -71,9 +70,9 @@ def corpora_of(plan: Plan) -> list[Corpus]:
         return public
     own = own_corpora(own_files()) + real_corpora(plan.data)
     for corpus in public:
-        corpus.share *= 1 - _OWN_SHARE
+        corpus.share *= 1 - plan.own_share
     for corpus in own:
-        corpus.share = _OWN_SHARE * len(corpus.train) / sum(len(c.train) for c in own)
+        corpus.share = plan.own_share * len(corpus.train) / sum(len(c.train) for c in own)
     return public + own
 
 
@@ -145,6 +144,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--own-share", type=float, default=0.35, help="share of our own mentions in stage all")
     Trainer(Plan(**vars(parser.parse_args()))).train()
 
 
