@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from nlp.grouping import all_scores, score_each
 from nlp.near_copies import near_form, settled
 from nlp.onnx_cpu import SHIPPED, OnnxScorer
-from nlp.scorer import LABELS
+from nlp.scorer import LABELS, Prepared
 from nlp.tokens import clean
 from streams.records import Score
 
@@ -62,11 +62,19 @@ def tweets(folder: Path) -> list[str]:
     return [text for text in texts if text]
 
 
-def pairs_of(texts: Sequence[str], change: Callable[[str], str], most: int) -> list[tuple[str, str]]:
+def readable(scorer: OnnxScorer, text: str) -> bool:
+    """Return whether the model knows the text's script: what it refuses has no answer to compare."""
+    return isinstance(scorer.prepare([text])[0], Prepared)
+
+
+def pairs_of(
+    scorer: OnnxScorer, texts: Sequence[str], change: Callable[[str], str], most: int
+) -> list[tuple[str, str]]:
+    """Return at most `most` readable texts that the change changes, with what it makes of them."""
     found: list[tuple[str, str]] = []
     for text in texts:
         changed = change(text).strip()
-        if changed and changed != text:
+        if changed != text and readable(scorer, text) and readable(scorer, changed):
             found.append((text, changed))
         if len(found) == most:
             break
@@ -106,11 +114,12 @@ def main() -> None:
     print(f"{scorer.model_id}@{scorer.model_revision}, {len(texts)} tweets\n")
     print("| difference | pairs | another label | change, p99 | settled | another label | change, p99 |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    same = all_scores(score_each(scorer, texts[: args.pairs]))
-    alone = [scorer.score([text])[0] for text in texts[: args.pairs]]
+    some = [text for text in texts[: args.pairs] if readable(scorer, text)]
+    same = all_scores(score_each(scorer, some))
+    alone = [scorer.score([text])[0] for text in some]
     print(row("none: alone, not in a batch", [compared(*pair) for pair in zip(same, alone, strict=True)]), flush=True)
     for name, change in DIFFERENCES.items():
-        pairs = pairs_of(texts, change, args.pairs)
+        pairs = pairs_of(scorer, texts, change, args.pairs)
         if pairs:
             firsts, seconds = (all_scores(score_each(scorer, side)) for side in zip(*pairs, strict=True))
             outcomes = [compared(*pair) for pair in zip(firsts, seconds, strict=True)]

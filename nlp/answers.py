@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlp.calibration import Calibrator, Doubted, family_indices
+from nlp.calibration import DOUBTED, Calibrator, Doubted, always_doubted, family_indices
 from nlp.logistic import Floats
 from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY, ScorerError
 from streams.records import Opinion, Score
@@ -88,7 +88,7 @@ def scores(
 ) -> list[Score]:
     """Return one Score per row; `outputs` holds probabilities per task, `model` is (id, revision).
 
-    With a `calibrator` the cleaned `texts` tell each row's family.
+    With a `calibrator` the cleaned `texts` tell each row's family. Doubt under even odds needs none.
     """
     doubts: Sequence[tuple[Doubted, ...]] = [()] * len(outputs[SENTIMENT])
     if calibrator is not None and not calibrator.idle:
@@ -103,7 +103,8 @@ def scores(
             model_id=model[0],
             model_revision=model[1],
             embedding=embedding,
-            uncertain=doubt,
+            uncertain=tuple(task for task in DOUBTED if task in always or task in doubt),
         )
         for sentiment, urgency, intent, embedding, doubt in rows
+        for always in [always_doubted(sentiment, urgency, intent)]
     ]

@@ -22,7 +22,7 @@ from typing import Final
 from nlp import grouping
 from nlp.cache import AnswerCache
 from nlp.grouping import Answer
-from nlp.scorer import BATCH_TOKENS, Closed, Overloaded, Prepared, Scorer, ScorerError
+from nlp.scorer import BATCH_TOKENS, Closed, Overloaded, Prepared, Scorer, ScorerDied, ScorerError
 from streams.records import Score
 
 _PREFIX_TOKENS: Final = 8
@@ -129,7 +129,7 @@ class BatchingScorer:
         """Return for each text its Score, or the Unscorable or ScorerError that stands in for it.
 
         Raise Overloaded if the queue is full (a request of any size is taken while it is empty), Closed after
-        `close`, ScorerError if the owner thread died.
+        `close`, ScorerDied if the owner thread ended: no answer will ever come, so the process should end as well.
         """
         if not texts:
             return []
@@ -154,7 +154,7 @@ class BatchingScorer:
 
     def _admit(self, request: _Request) -> None:
         if self._broken is not None:
-            raise ScorerError(f"the scorer's thread ended: {self._broken!r}") from self._broken
+            raise _died(self._broken)
         if self._closing or not self._thread.is_alive():
             raise Closed("the scorer is closed" if self._closing else "the scorer was not started")
         waiting = self._stats.queued_tokens
@@ -238,4 +238,11 @@ class BatchingScorer:
             unanswered = [*self._taken, *self._waiting]
             self._waiting.clear()
         for request in unanswered:
-            request.answer(ScorerError(f"the scorer's thread ended: {error!r}"))
+            request.answer(_died(error))
+
+
+def _died(cause: BaseException) -> ScorerDied:
+    """Return the error anew: each of its callers adds its own traceback."""
+    error = ScorerDied(f"the scorer's thread ended: {cause!r}")
+    error.__cause__ = cause
+    return error

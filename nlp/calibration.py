@@ -2,13 +2,17 @@
 
 Owns the shapes that a manifest stores of them and their use on a batch. Does not own fitting (`calibration_fit`,
 `adapt`), families (`families`) or the manifest (`manifest`). A model without any of it is used as it is: its
-probabilities stay what the graph gave, and nothing is uncertain.
+probabilities stay what the graph gave.
 
 For each task, with p the graph's probabilities, e its unit embedding and f the family of the text:
 
     z = log p + U e + b                the adapter, fitted on people's labels; left out where there is none
     q = softmax(z / T_f + c_f)         temperature T_f and, where it held up, a bias c_f per class
     uncertain if max q < t_f           so that what is not uncertain reaches a stated precision
+
+Two kinds of answers are uncertain whatever t_f says, of any model (`always_doubted`): one whose best probability is
+under even odds, which is more likely wrong than right by its own account, and a low or normal urgency beside the intent
+distress, for of the two answers one must be wrong and the harmless one costs more.
 """
 
 from __future__ import annotations
@@ -23,13 +27,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nlp.families import EVERY, FAMILIES, family
 from nlp.logistic import Floats, Ints, logs, softmax
-from streams.records import Score
+from streams.records import Opinion, Score
 
 Array = NDArray[np.floating[Any]]
 Doubted = Literal["sentiment", "urgency"]
 DOUBTED: Final[tuple[Doubted, ...]] = get_args(Doubted)
 """The tasks in which a score can be uncertain."""
 
+EVEN_ODDS: Final = 0.5
+_CALM: Final = frozenset({"low", "normal"})
+_DISTRESS: Final = "distress"
 _INDEX: Final = {name: at for at, name in enumerate(FAMILIES)}
 
 
@@ -164,6 +171,17 @@ class Calibrator:
         return [tuple(task for task, rows in marks.items() if rows[at]) for at in range(len(families))]
 
 
-def without_doubt(score: Score, task: str) -> Score:
-    """Return the score without the mark on `task`: its answer came from elsewhere, the threshold says nothing of it."""
-    return score.model_copy(update={"uncertain": tuple(name for name in score.uncertain if name != task)})
+def always_doubted(sentiment: Opinion, urgency: Opinion, intent: Opinion) -> frozenset[Doubted]:
+    """Return the tasks that are uncertain whatever threshold there is."""
+    even: list[tuple[Doubted, Opinion]] = [("sentiment", sentiment), ("urgency", urgency)]
+    found = {task for task, opinion in even if opinion.probabilities[opinion.label] < EVEN_ODDS}
+    if intent.label == _DISTRESS and urgency.label in _CALM:
+        found.add("urgency")
+    return frozenset(found)
+
+
+def replaced(score: Score, task: str, opinion: Opinion) -> Score:
+    """Return the score with another model's `opinion` on `task`: our threshold says nothing of it, even odds do."""
+    found = score.model_copy(update={task: opinion})
+    doubts = always_doubted(found.sentiment, found.urgency, found.intent) | {*score.uncertain} - {task}
+    return found.model_copy(update={"uncertain": tuple(name for name in DOUBTED if name in doubts)})

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from nlp.calibration import Correction, Corrections, Threshold, corrected
+from nlp.calibration import EVEN_ODDS, Correction, Corrections, Threshold, corrected
 from nlp.families import EVERY, FAMILIES
 from nlp.logistic import TINY, Floats, Ints, losses, minimise, softmax
 from nlp.quality import calibration_error
@@ -183,16 +183,16 @@ def least_confidence(probabilities: Floats, truth: Ints, stated: float) -> float
 
 
 def _threshold(probabilities: Floats, held: HeldOut, stated: float) -> Threshold:
-    """Return the threshold of these texts; precision and coverage are cross-fitted."""
+    """Return the threshold of these texts, of even odds at least; precision and coverage are cross-fitted."""
     kept = np.zeros(len(held.truth), dtype=np.bool_)
     for fold in range(FOLDS):
         rows = held.folds == fold
         if rows.any() and not rows.all():
-            limit = least_confidence(probabilities[~rows], held.truth[~rows], stated)
+            limit = max(EVEN_ODDS, least_confidence(probabilities[~rows], held.truth[~rows], stated))
             kept[rows] = probabilities[rows].max(axis=1) >= limit
     right = (probabilities.argmax(axis=1) == held.truth)[kept]
     return Threshold(
-        least=round(least_confidence(probabilities, held.truth, stated), 6),
+        least=round(max(EVEN_ODDS, least_confidence(probabilities, held.truth, stated)), 6),
         stated=stated,
         precision=round(float(right.mean()), 4) if len(right) else None,
         coverage=round(float(kept.mean()), 4),

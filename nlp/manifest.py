@@ -23,6 +23,8 @@ from nlp.scorer import ModelFilesDamaged
 NAME: Final = "manifest.json"
 ADAPTER: Final = "adapter.npz"
 FORMAT: Final = 1
+_NEEDED: Final = ("model.onnx", "tokenizer.json")
+_NO_FILES: Final = {"", ".", "..", NAME}
 _REMEDY: Final = "restore the folder from the repository or install the package again"
 _CHUNK: Final = 1 << 20
 
@@ -64,6 +66,12 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> Self:
+        if missing := [name for name in _NEEDED if name not in self.files]:
+            raise ValueError(f"no checksum of {' and '.join(missing)}: nothing would tell that it is damaged")
+        if strange := [
+            name for name in self.files if name in _NO_FILES or Path(name).name != name or not name.isprintable()
+        ]:
+            raise ValueError(f"{strange[0]!r} is not the name of a file in the folder")
         for field in (self.calibration, self.thresholds):
             for task, found in field.items():
                 if task not in self.tasks or not found.keys() <= {EVERY, *FAMILIES}:

@@ -156,6 +156,8 @@ def _table_rows(lines: Iterator[Line], delimiter: str, column: str) -> Iterator[
     header = [name.strip() for name in first]
     if column not in header:
         raise NoHeader(f"the first line names no column `{column}`; it has: {', '.join(header)[:300] or 'nothing'}")
+    if header.count(column) > 1:
+        raise NoHeader(f"the first line names the column `{column}` {header.count(column)} times: which is meant?")
     for number, cells, size in found:
         if isinstance(cells, BadLine):
             yield Row(number, fault=str(cells))

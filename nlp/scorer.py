@@ -6,7 +6,8 @@ nor which model is loaded. A scorer is used by one owner at a time; `nlp.batchin
 Errors:
     ScorerError                 the model failed on these texts
     ├── Overloaded              the queue is full: slow down and offer the texts again
-    └── Closed                  the scorer was closed before the texts were scored
+    ├── Closed                  the scorer was closed before the texts were scored
+    └── ScorerDied              the scorer answers no more, whatever the text: only a new process helps
     Unscorable (ValueError)     nothing in the text can be read; no model would help
     ModelFilesDamaged           a model file is missing, or is not the one the manifest names: the start stops
 """
@@ -45,6 +46,13 @@ class Overloaded(ScorerError):
 
 class Closed(ScorerError):
     """The scorer was closed before these texts were scored."""
+
+
+class ScorerDied(ScorerError):
+    """The thread that owns the model has ended, and no text is to blame: retrying or dead-lettering one is no use.
+
+    Its cause is what ended the thread.
+    """
 
 
 class Unscorable(ValueError):

@@ -11,23 +11,30 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import cached_file
 
 from nlp import answers, grouping, manifest
-from nlp.calibration import without_doubt
+from nlp.calibration import replaced
 from nlp.labels import LabelsRefused, label_map
-from nlp.scorer import LABELS, SENTIMENT, Prepared, Scorer, Unscorable
+from nlp.scorer import LABELS, SENTIMENT, ModelFilesDamaged, Prepared, Scorer, Unscorable
 from nlp.torch_device import best_device, in_parts, precision
 from streams.records import Opinion, Score
 
 _MOST_TOKENS: Final = 512
+_FEWEST_PIECES: Final = 2
+"""Pieces of a vocabulary beside control tokens; a tokenizer that was made up has none, or the word boundary alone."""
+_SHOWN: Final = 5
+_LOADING_ERRORS: Final = (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError)
+"""A broken config, an unknown architecture, weights of other shapes, damaged files of either form."""
 _WEIGHTS: Final = ("*.safetensors", "*.bin")
 _HUB_ID: Final = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
 
@@ -55,6 +62,23 @@ def _revision(source: str | Path, revision: str | None) -> str:
     return hashlib.sha256("".join(manifest.checksum(path).sha256 for path in files).encode()).hexdigest()[:12]
 
 
+def _loaded(source: str | Path, place: str, how: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return model and tokenizer; transformers makes up what a model lacks, with a mere warning: that is refused."""
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(place, output_loading_info=True, **how)
+        tokenizer = AutoTokenizer.from_pretrained(place, **how)
+    except _LOADING_ERRORS as error:
+        raise OSError(f"the classifier {source} cannot be loaded: {error}") from error
+    if missing := sorted(found["missing_keys"]):
+        raise ModelFilesDamaged(
+            f"{source}: its files have no weights for {', '.join(missing[:_SHOWN])}, so its answers would be random: "
+            "an encoder without a trained classification head cannot score, name a fine-tuned classifier"
+        )
+    if len(set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)) < _FEWEST_PIECES:
+        raise ModelFilesDamaged(f"{source}: its tokenizer has no vocabulary: tokenizer.json or the like is missing")
+    return model, tokenizer
+
+
 class TorchClassifier:
     """One task's answers from a foreign model."""
 
@@ -67,14 +91,11 @@ class TorchClassifier:
     ) -> None:
         """Open `source`, a folder or a hub id, for `task`; `stated` maps its labels where their names do not tell.
 
-        Raise LabelsRefused if the labels cannot be mapped, and OSError if there is no such model.
+        Raise LabelsRefused if the labels cannot be mapped, ModelFilesDamaged if a part of the model is not there, and
+        OSError if it cannot be loaded at all.
         """
         place, how = _located(source)
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(place, **how)
-            self._tokenizer = AutoTokenizer.from_pretrained(place, **how)
-        except OSError as error:
-            raise OSError(f"the classifier {source} cannot be loaded: {error}") from error
+        model, self._tokenizer = _loaded(source, place, how)
         if model.config.problem_type not in {None, "single_label_classification"}:
             raise LabelsRefused(
                 f"{source}: a model of type {model.config.problem_type} gives no distribution of labels"
@@ -147,9 +168,9 @@ class ReplacedHead(Scorer):
             return []
         found = self._classifier.opinions([entry.text for entry in batch])
         task = self._classifier.task
-        replaced = {"model_id": self.model_id, "model_revision": self.model_revision}
+        names = {"model_id": self.model_id, "model_revision": self.model_revision}
         return [
-            without_doubt(score, task).model_copy(update={**replaced, task: opinion})
+            replaced(score, task, opinion).model_copy(update=names)
             for score, opinion in zip(self._behind.run(batch), found, strict=True)
         ]
 

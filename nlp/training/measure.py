@@ -1,7 +1,7 @@
-"""Figures of a shipped model on the held-out part of every corpus: the tables of the model card.
+"""Figures of shipped models on the held-out part of every corpus: the tables of the model card.
 
 Owns nothing but the tables and the search for the same event in another language. Does not own the figures
-(`nlp.evaluate`, `nlp.quality`).
+(`nlp.quality`). The first table is the card's own, to be put there as it is: a test compares its rows with the files.
 
     python -m nlp.training.measure nlp/weights/small nlp/weights/fast --data FOLDER
 """
@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import argparse
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nlp import quality
-from nlp.evaluate import CRITICAL, CRITICAL_PRECISION, judge
-from nlp.grouping import score_each
-from nlp.labelled import Labelled
+from nlp.evaluate import CRITICAL, CRITICAL_PRECISION
+from nlp.grouping import Answer, score_each
 from nlp.onnx_cpu import OnnxScorer
 from nlp.scorer import LABELS, URGENCY, Scorer
+from nlp.shipped import SIZES, folder_of
 from nlp.training.corpora import EVENT, Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.real_texts import real_corpora
 from streams.records import Score
@@ -29,61 +30,77 @@ from streams.records import Score
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one model reached on one set and task; `by_class` is empty for classes without a text."""
+    """One model on one corpus and task. `by_class` has the F1 of each class that has true texts.
 
-    texts: int
+    `critical` is the recall of that urgency at CRITICAL_PRECISION, None for other tasks.
+    """
+
     macro_f1: float
     macro_recall: float
     accuracy: float
-    error: float
-    by_class: dict[str, float]
-    critical_found: float | None
+    calibration_error: float
+    by_class: Mapping[str, float]
+    critical: float | None = None
 
 
-def figures(scorer: Scorer, corpus: Corpus, task: str) -> Figures:
-    """Return the figures of a model on the held-out part of `corpus`."""
-    examples = [Labelled(e.text, LABELS[task][e.labels[task]], e.lang) for e in corpus.dev]
-    judged = judge(scorer, examples, task)
-    table = quality.confusion(judged.truth, judged.probabilities.argmax(axis=1).astype(np.int64), len(judged.labels))
-    f1 = quality.f1_scores(table)
-    found = None
+def answered(scorer: Scorer, corpus: Corpus) -> list[Answer]:
+    """Return the scorer's answers to the held-out texts of the corpus, for all tasks."""
+    return score_each(scorer, [example.text for example in corpus.dev])
+
+
+def figures(corpus: Corpus, answers: Sequence[Answer], task: str) -> Figures:
+    """Return the figures of the answers to the held-out texts; those without a score are left out."""
+    labels = LABELS[task]
+    scored = [(e, a) for e, a in zip(corpus.dev, answers, strict=True) if isinstance(a, Score)]
+    truth = np.array([example.labels[task] for example, _ in scored], dtype=np.int64)
+    rows = [getattr(answer, task).probabilities for _, answer in scored]
+    found = np.array([[row[label] for label in labels] for row in rows], dtype=np.float64)
+    table = quality.confusion(truth, found.argmax(axis=1).astype(np.int64), len(labels))
+    scores = quality.f1_scores(table)
+    critical = None
     if task == URGENCY:
-        at = LABELS[URGENCY].index(CRITICAL)
-        found = quality.by_class(judged.truth, judged.probabilities, at).kept(CRITICAL_PRECISION).recall
+        critical = quality.by_class(truth, found, labels.index(CRITICAL)).kept(CRITICAL_PRECISION).recall
     return Figures(
-        len(examples),
-        quality.macro(f1),
+        quality.macro(scores),
         quality.macro(quality.recalls(table)),
         quality.accuracy(table),
-        quality.calibration_error(judged.truth, judged.probabilities),
-        {name: float(value) for name, value in zip(LABELS[task], f1, strict=True) if not np.isnan(value)},
-        found,
+        quality.calibration_error(truth, found),
+        {label: f1 for label, f1 in zip(labels, scores.tolist(), strict=True) if not np.isnan(f1)},
+        critical,
     )
 
 
-def row(task: str, name: str, models: Sequence[Figures]) -> str:
-    """Return one line of the table: the figures of each model side by side, by class those of the first."""
-    first = models[0]
-    classes = [f"{label} {f1:.2f}" for label, f1 in first.by_class.items()]
-    if first.critical_found is not None and CRITICAL in first.by_class:
-        classes.append(f"critical found at precision {CRITICAL_PRECISION}: {first.critical_found:.2f}")
-    cells = " | ".join(f"{m.macro_f1:.3f} | {m.macro_recall:.3f} | {m.accuracy:.3f} | {m.error:.3f}" for m in models)
-    return f"| {task} | {name} | {first.texts} | {cells} | {', '.join(classes)} |"
+def header(names: Sequence[str]) -> list[str]:
+    """Return the head of the card's table for models of these names."""
+    columns = " | ".join(f"{name}: macro-F1 | accuracy" for name in names)
+    right = " | ".join(["---:"] * 2 * len(names))
+    return [f"| task | texts | count | {columns} | {names[0]}, F1 by class |", f"| --- | --- | ---: | {right} | --- |"]
 
 
-def header(names: Sequence[str]) -> str:
-    """Return the two lines above the rows."""
-    columns = [f"{name}: macro-F1 | recall | accuracy | ECE" for name in names]
-    line = " | ".join(["task", "texts", "count", *columns, f"{names[0]}, F1 by class"])
-    return f"| {line} |\n|---|---|---:|{'---:|' * 4 * len(names)}---|"
+def row(task: str, corpus: Corpus, found: Sequence[Figures]) -> str:
+    """Return one line of the card's table: the figures of each model, and the first one's classes."""
+    cells = " | ".join(f"{one.macro_f1:.3f} | {one.accuracy:.3f}" for one in found)
+    classes = [f"{label} {f1:.2f}" for label, f1 in found[0].by_class.items()]
+    if found[0].critical is not None:
+        classes.append(f"critical found at precision {CRITICAL_PRECISION}: {found[0].critical:.2f}")
+    return f"| {task} | {corpus.name} | {len(corpus.dev)} | {cells} | {', '.join(classes)} |"
 
 
-def same_event_found(scorer: Scorer, examples: list[Example]) -> tuple[float, int]:
+def more(task: str, corpus: Corpus, names: Sequence[str], found: Sequence[Figures]) -> list[str]:
+    """Return one line for each model with what the card tells elsewhere."""
+    return [
+        f"| {task} | {corpus.name} | {name} | {one.macro_recall:.3f} | {one.calibration_error:.3f} | "
+        f"{'-' if one.critical is None else f'{one.critical:.2f}'} |"
+        for name, one in zip(names, found, strict=True)
+    ]
+
+
+def same_event_found(examples: Sequence[Example], answers: Sequence[Answer]) -> tuple[float, int]:
     """Return how often the nearest text of another language tells the same event, and of how many texts.
 
     Nearest by the embedding's cosine, among all given texts in other languages.
     """
-    pairs = zip(examples, score_each(scorer, [example.text for example in examples]), strict=True)
+    pairs = zip(examples, answers, strict=True)
     scored = [(e, a.embedding) for e, a in pairs if isinstance(a, Score) and a.embedding]
     vectors = np.array([np.frombuffer(base64.b64decode(vector), "<f2") for _, vector in scored], dtype=np.float32)
     langs = np.array([example.lang for example, _ in scored])
@@ -92,25 +109,36 @@ def same_event_found(scorer: Scorer, examples: list[Example]) -> tuple[float, in
     return float((events[near.argmax(axis=1)] == events).mean()), len(scored)
 
 
+def printed(folders: Sequence[Path], corpora: Sequence[Corpus]) -> None:
+    """Measure the models in `folders` and print the tables."""
+    names = [folder.name for folder in folders]
+    given: list[list[list[Answer]]] = []
+    for folder in folders:
+        with closing(OnnxScorer(folder)) as scorer:
+            given.append([answered(scorer, corpus) for corpus in corpora])
+    print("\n".join(header(names)))
+    rest = ["", "| task | texts | model | macro-recall | ECE | critical found |", "|---" * 6 + "|"]
+    for task in LABELS:
+        for at, corpus in enumerate(corpora):
+            if task in corpus.tasks:
+                found = [figures(corpus, answers[at], task) for answers in given]
+                print(row(task, corpus, found))
+                rest += more(task, corpus, names, found)
+    print("\n".join(rest))
+    (at,) = (at for at, corpus in enumerate(corpora) if EVENT in corpus.tasks)
+    for name, answers in zip(names, given, strict=True):
+        share, count = same_event_found(corpora[at].dev, answers[at])
+        print(f"\n{name}: the nearest text in another language tells the same event: {share:.2f} of {count} texts.")
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="one model or several, side by side")
+    parser.add_argument("folders", type=Path, nargs="*", default=[folder_of(Path(size)) for size in SIZES])
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     args = parser.parse_args()
-    scorers = [OnnxScorer(folder) for folder in args.folders]
-    own = own_corpora(own_files())
-    corpora = [corpus for corpus in sentiment_corpora(args.data) + own + real_corpora(args.data) if corpus.dev]
-    print(header([folder.name for folder in args.folders]))
-    for task in LABELS:
-        for corpus in corpora:
-            if task in corpus.dev[0].labels:
-                print(row(task, corpus.name, [figures(scorer, corpus, task) for scorer in scorers]), flush=True)
-    (events,) = (corpus for corpus in own if EVENT in corpus.tasks)
-    for folder, scorer in zip(args.folders, scorers, strict=True):
-        share, count = same_event_found(scorer, events.dev)
-        print(f"\n{folder.name}: the nearest text in another language tells the same event: {share:.2f} of {count}.")
-        scorer.close()
+    corpora = sentiment_corpora(args.data) + own_corpora(own_files()) + real_corpora(args.data)
+    printed(args.folders, [corpus for corpus in corpora if corpus.dev])
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def steps(data: Path, work: Path, hours: float) -> list[Step]:
             thin / _DONE,
         ),
         Step(export, (str(thin), str(WEIGHTS / "fast"), *own)),
-        Step("nlp.training.measure", (str(WEIGHTS / "small"), str(WEIGHTS / "fast"), *own)),
+        Step("nlp.training.measure", own),
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from nlp.batching import BatchingScorer, Limits
-from nlp.scorer import Closed, ModelFilesDamaged, Overloaded, Prepared, ScorerError, Unscorable
+from nlp.scorer import Closed, ModelFilesDamaged, Overloaded, Prepared, ScorerDied, ScorerError, Unscorable
 from streams.records import Score
 from tests.nlp.counting import LetterScorer
 
@@ -149,7 +149,7 @@ async def test_a_model_that_cannot_be_opened_stops_the_start() -> None:
     face = BatchingScorer(broken)
     with pytest.raises(ModelFilesDamaged, match=r"model\.onnx"):
         await face.start()
-    with pytest.raises(ScorerError):
+    with pytest.raises(ScorerDied):
         await face.score(["text"])
     await face.close()
 
@@ -168,14 +168,36 @@ class Faulty(LetterScorer):
         return super().prepare(texts)
 
 
+async def test_what_waits_when_the_thread_ends_is_told_that_it_died_and_not_that_a_text_is_bad() -> None:
+    gate = threading.Event()
+    gate.set()
+    scorer = Faulty(gate=gate)
+    face = BatchingScorer(lambda: scorer)
+    await face.start()
+    gate.clear()
+    scorer.entered.clear()
+    first = asyncio.create_task(face.score(["fine"]))
+    await eventually(scorer.entered.is_set)
+    waiting = [asyncio.create_task(face.score([text])) for text in ("bug", "innocent")]
+    await asyncio.sleep(0)
+    gate.set()
+    assert isinstance((await first)[0], Score)
+    for task in waiting:
+        with pytest.raises(ScorerDied):
+            await task
+    await face.close()
+
+
 async def test_a_bug_on_the_thread_reaches_every_caller() -> None:
     face = BatchingScorer(Faulty)
     await face.start()
     async with asyncio.timeout(2):
-        with pytest.raises(ScorerError, match="KeyError"):
+        with pytest.raises(ScorerDied, match="KeyError") as first:
             await face.score(["bug"])
-        with pytest.raises(ScorerError, match="KeyError"):
+        with pytest.raises(ScorerDied, match="KeyError") as second:
             await face.score(["anything"])
+    assert isinstance(first.value.__cause__, KeyError)
+    assert second.value is not first.value
     await face.close()
 
 

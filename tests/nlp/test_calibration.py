@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp import manifest
-from nlp.calibration import Calibrator, Correction, Shift, Threshold, corrected, family_indices, without_doubt
+from nlp.calibration import Calibrator, Correction, Shift, Threshold, corrected, family_indices, replaced
 from nlp.calibration_fit import (
     FEWEST,
     FOLDS,
@@ -142,6 +142,17 @@ def test_nothing_is_uncertain_where_all_of_it_is_precise_enough() -> None:
     assert least_confidence(values, np.zeros(200, dtype=np.int64), 0.8) == 0
 
 
+def test_a_threshold_is_never_under_even_odds() -> None:
+    held = held_out({HEBREW: 500}, {HEBREW: 1.0})
+    values = np.tile([0.4, 0.3, 0.3], (500, 1)) + np.eye(3)[held.truth] * np.linspace(0, 0.5, 500)[:, None]
+    values /= values.sum(axis=1, keepdims=True)
+    assert least_confidence(values, values.argmax(axis=1), 0.8) == 0
+    right = HeldOut(held.logits, values.argmax(axis=1).astype(np.int64), held.families, held.sets, held.folds)
+    for limit in thresholds(values, right, 0.8).values():
+        assert limit.least == 0.5
+        assert limit.coverage == pytest.approx((values.max(axis=1) >= 0.5).mean(), abs=1e-4)
+
+
 def test_a_precision_out_of_reach_is_said_to_be() -> None:
     held = held_out({HEBREW: 500}, {HEBREW: 1.0})
     guesses = softmax(np.random.default_rng(9).normal(size=(500, 3)))
@@ -231,7 +242,7 @@ def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(fol
     assert after.urgency == before.urgency
     assert after.model_revision == revision != before.model_revision
     assert len(revision) == 12
-    assert without_doubt(after, "sentiment").uncertain == ()
+    assert replaced(after, "sentiment", before.sentiment).uncertain == ()
 
 
 @pytest.mark.parametrize(
@@ -243,12 +254,23 @@ def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(fol
         {"calibration": {"sentiment": {"all": {"temperature": 1, "bias": [0, 0]}}}},
         {"thresholds": {"urgency": {"all": {"least": 2, "stated": 0.8, "precision": 0.8, "coverage": 1, "texts": 1}}}},
         {"adapter": "adapter.npz"},
+        {"files": {}},
+        {"files": {"model.onnx": {"sha256": "0" * 64, "bytes": 1}}},
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(folder: Path, fields: dict[str, object]) -> None:
     changed(folder, **fields)
     with pytest.raises(ModelFilesDamaged, match="not a manifest of format 1"):
         OnnxScorer(folder)
+
+
+@pytest.mark.parametrize("name", ["../other/model.onnx", "/etc/hostname", "sub/file", "..", "manifest.json"])
+def test_a_manifest_names_files_of_its_own_folder_only(folder: Path, name: str) -> None:
+    """`model adapt` copies what is named, so a strange name would be written outside of the new folder."""
+    files = json.loads((folder / manifest.NAME).read_text())["files"]
+    changed(folder, files={**files, name: {"sha256": "0" * 64, "bytes": 1}})
+    with pytest.raises(ModelFilesDamaged, match="is not the name of a file in the folder"):
+        manifest.read(folder)
 
 
 def test_the_revision_of_a_bare_graph_is_the_start_of_its_checksum(shipped: OnnxScorer) -> None:

@@ -72,7 +72,7 @@ def test_bad_bytes_and_endless_lines_cost_only_themselves() -> None:
         assert third.line == 4
 
 
-@pytest.mark.parametrize("source", [b"", b"id,comment\n1,x\n", b"\xff\xfe\n", b'"text\n'])
+@pytest.mark.parametrize("source", [b"", b"id,comment\n1,x\n", b"\xff\xfe\n", b'"text\n', b"text,id,text\na,1,b\n"])
 def test_csv_without_a_header_is_refused(source: bytes) -> None:
     with pytest.raises(NoHeader):
         rows(source, "csv")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nlp.labels import LabelsRefused
-from nlp.scorer import LABELS, Closed, Prepared, Unscorable
+from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Unscorable
 from streams.records import Score
 from tests.nlp.counting import LetterScorer
 
@@ -139,6 +139,35 @@ def test_a_model_without_a_distribution_is_refused(foreign: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no Hugging Face model"):
         TorchClassifier(tmp_path)
+
+
+def test_an_encoder_without_a_trained_head_is_refused(foreign: Path) -> None:
+    transformers.BertModel(config()).save_pretrained(foreign / "encoder")
+    (foreign / "encoder" / "config.json").write_text((foreign / "config.json").read_text())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (foreign / "encoder" / name).write_bytes((foreign / name).read_bytes())
+    with pytest.raises(ModelFilesDamaged, match=r"no weights for classifier\.bias, classifier\.weight"):
+        TorchClassifier(foreign / "encoder")
+
+
+def test_a_model_without_a_vocabulary_is_refused(foreign: Path) -> None:
+    for path in (*foreign.glob("tokenizer*"), foreign / "vocab.txt"):
+        path.unlink()
+    with pytest.raises(ModelFilesDamaged, match="its tokenizer has no vocabulary"):
+        TorchClassifier(foreign)
+
+
+def test_what_cannot_be_loaded_is_refused_by_its_name(foreign: Path) -> None:
+    relabel(foreign, {at: f"{at + 1} stars" for at in range(5)})
+    with pytest.raises(OSError, match="tiny cannot be loaded"):
+        TorchClassifier(foreign)
+    relabel(foreign, SHUFFLED, model_type="nonesuch")
+    with pytest.raises(OSError, match=r"tiny cannot be loaded.*nonesuch"):
+        TorchClassifier(foreign)
+    relabel(foreign, SHUFFLED, model_type="bert")
+    (foreign / "model.safetensors").write_bytes(b"\xff" * 99)
+    with pytest.raises(OSError, match="tiny cannot be loaded"):
+        TorchClassifier(foreign)
 
 
 def test_our_own_checkpoint_scores_all_tasks(tmp_path: Path, foreign: Path) -> None:
