@@ -24,20 +24,22 @@ from typing import Final
 import numpy as np
 
 from nlp import adapter_fit, manifest
-from nlp.adapt_figures import Adaptation, Compared, compared_figures, label_changes
+from nlp.adapt_figures import Adaptation, CalmAnswers, Compared, compared_figures, label_changes
 from nlp.adapter_fit import Lesson
-from nlp.calibration import Correction, Shift, adapted, corrected, family_indices, unit
+from nlp.calibration import Correction, Corrections, Shift, adapted, corrected, family_indices, unit
 from nlp.calibration_fit import HeldOut, cross_fitted, fit, fold_of
+from nlp.calm_texts import CALM
 from nlp.families import EVERY
 from nlp.near_copies import near_form
 from nlp.onnx_cpu import OnnxScorer
-from nlp.scorer import LABELS, Prepared
+from nlp.scorer import LABELS, URGENCY, Prepared
 from nlp.verdicts import Agreed, Verdict, agreed
 
 FEWEST_TEXTS: Final = 60
 """Distinct labelled texts of a task below which nothing is fitted."""
 FEWEST_OF_LABEL: Final = 10
 """Texts that every label of the task needs: of one without texts, the fit would only learn to say it less."""
+ALARMS: Final = ("high", "critical")
 _UNTOUCHED: Final = {EVERY: Correction(temperature=1)}
 
 
@@ -123,6 +125,21 @@ def _taught(task: str, labels: tuple[str, ...], lesson: Lesson, found: Agreed) -
     return _Taught(compared, shift, fit(unseen, bias=False, prior=lesson.corrections))
 
 
+def _calm(scorer: OnnxScorer, described: manifest.Manifest, old: Shift | None, taught: _Taught) -> CalmAnswers:
+    """Return how many harmless texts the old and the new model call high or critical."""
+    answers = scorer.graph_answers(CALM)
+    families = family_indices(answers.texts)
+    alarms = [described.tasks[URGENCY].index(label) for label in ALARMS]
+    new = old if taught.shift is None else _sum(old, taught.shift)
+
+    def alarmed(shift: Shift | None, corrections: Corrections) -> int:
+        logits = adapted(answers.probabilities[URGENCY], answers.vectors, shift)
+        return int(np.isin(corrected(logits, families, corrections).argmax(axis=1), alarms).sum())
+
+    before = alarmed(old, described.calibration.get(URGENCY, _UNTOUCHED))
+    return CalmAnswers(before, alarmed(new, taught.corrections), len(answers.kept))
+
+
 def _sum(old: Shift | None, new: Shift) -> Shift:
     return new if old is None else Shift(old.weights + new.weights, old.bias + new.bias)
 
@@ -201,6 +218,9 @@ def _all_taught(
         if task not in left:
             lesson = _lesson(scorer, described, task, found, shifts.get(task))
             taught[task] = _taught(task, described.tasks[task], lesson, found)
+    if (urgent := taught.get(URGENCY)) is not None:
+        calm = _calm(scorer, described, shifts.get(URGENCY), urgent)
+        taught[URGENCY] = replace(urgent, compared=replace(urgent.compared, calm=calm))
     return taught
 
 

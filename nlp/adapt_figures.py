@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from nlp.bootstrap import Figure, with_intervals
 from nlp.logistic import Floats, Ints, losses
 from nlp.verdicts import Agreed
 
+MOST_ALARMS: Final = 0.04
+"""Share of harmless texts on which a new model may raise an alarm that the old one did not."""
 Outcome = Literal["better", "worse", "no clear difference"]
 
 
@@ -43,12 +45,26 @@ class LabelChange:
 
 
 @dataclass(frozen=True, slots=True)
+class CalmAnswers:
+    """Harmless texts (`calm_texts`) that are called high or critical: by the old model, by the new one, of how many."""
+
+    old: int
+    new: int
+    texts: int
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the new model cries wolf: more often than the old one, by more than a text or two."""
+        return self.new - self.old > MOST_ALARMS * self.texts
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """One task: figures by name with 95 % intervals; `*_gain` are positive where the new model is better.
 
     `macro_f1`, `calibration_error` and `loss` (mean log loss) each come as `old_*`, `new_*` and `*_gain`. `texts` were
     scored; `agreed` says what became of the labels. `moved` is whether the labels taught the heads anything: if not,
-    only the calibration was fitted anew. `changes` has an entry for each label of the task.
+    only the calibration was fitted anew. `changes` has an entry for each label of the task. `calm` is of urgency alone.
     """
 
     task: str
@@ -57,16 +73,19 @@ class Compared:
     moved: bool
     figures: Mapping[str, Figure]
     changes: tuple[LabelChange, ...]
+    calm: CalmAnswers | None = None
 
     @property
     def outcome(self) -> Outcome:
         """Better if macro-F1 gained beyond chance, or log loss did and no label's recall was lost beyond chance.
 
         Worse if macro-F1 or log loss lost beyond chance, or a label's recall did that no gain of macro-F1 makes up for.
-        Log loss alone proves little: the shares of the labels among the labelled texts are enough to lower it.
+        Log loss alone proves little: the shares of the labels among the labelled texts are enough to lower it. And all
+        of these are figures of what people chose to label, mostly what looks urgent: so it is worse, too, if it cries
+        wolf over harmless texts.
         """
         f1, loss = self.figures["macro_f1_gain"], self.figures["loss_gain"]
-        if f1.high < 0 or loss.high < 0:
+        if f1.high < 0 or loss.high < 0 or (self.calm is not None and self.calm.alarmed):
             return "worse"
         if f1.low > 0:
             return "better"
@@ -167,6 +186,11 @@ def _notes(compared: Sequence[Compared], left: Mapping[str, str]) -> list[str]:
         moved = "" if one.moved else "; the labels taught the head nothing, only its calibration was fitted anew"
         lines.append(f"{one.task}: {one.outcome}{moved}")
         lines += _change_lines(one.changes)
+        if one.calm is not None:
+            calm = one.calm
+            lines.append(
+                f"  of {calm.texts} harmless texts high or critical: old model {calm.old}, new model {calm.new}"
+            )
         agreed = one.agreed
         if agreed.contradicted or agreed.tied or agreed.repeats:
             lines.append(

@@ -65,8 +65,10 @@ def test_the_figures_are_those_of_the_answers() -> None:
     whole = found.groups[0]
     assert whole.figures["accuracy"].value == pytest.approx(float(np.mean(predicted == judged.truth)))
     assert whole.figures["coverage"].value == quality.coverage(judged.truth, judged.probabilities, 0.5)[0]
-    assert whole.figures["uncertain"].value == 0
-    assert whole.figures["certain_precision"].value == whole.figures["accuracy"].value
+    assert judged.uncertain is not None
+    assert whole.figures["uncertain"].value == pytest.approx(float(judged.uncertain.mean()))
+    sure = ~judged.uncertain
+    assert whole.figures["certain_precision"].value == pytest.approx(float((predicted == judged.truth)[sure].mean()))
     for one in whole.figures.values():
         assert one.low <= one.high
     parts = [entry.figures["accuracy"].value * entry.count for entry in found.groups[1:]]

@@ -25,7 +25,7 @@ STALE = "take the first table of `python -m nlp.training.measure --data FOLDER` 
 
 
 class Cell(NamedTuple):
-    count: int
+    texts: int
     macro_f1: float
 
 
@@ -62,8 +62,8 @@ def gaps(
     said = []
     for (task, texts), (count, macro_f1) in found.items():
         cell = card.get((model, task, texts))
-        if cell is None or cell.count != count:
-            said.append(f"{model}, {task}, {texts}: {count} texts, the card has {cell.count if cell else 'no row'}")
+        if cell is None or cell.texts != count:
+            said.append(f"{model}, {task}, {texts}: {count} texts, the card has {cell.texts if cell else 'no row'}")
         elif abs(cell.macro_f1 - macro_f1) > max(NEAR, TEXTS_APART / count):
             said.append(f"{model}, {task}, {texts}: macro-F1 {macro_f1:.3f}, the card says {cell.macro_f1:.3f}")
     known = {texts for _, texts in found}
