@@ -6,6 +6,7 @@ Owns two pure functions. Does not own parsing, nor the dead letter that a failed
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,6 +14,9 @@ from streams.records import Mention
 
 MAX_AHEAD: Final = timedelta(minutes=5)
 """How far an upstream's clock may be ahead of ours."""
+
+_PIECE: Final = 1024
+"""Characters that are composed at once, up to twice as many where no word ends."""
 
 OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Nothing that we listen to existed before: an older date is a parser's or an upstream's mistake (1970, year 1)."""
@@ -31,7 +35,18 @@ def clean_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return unicodedata.normalize("NFC", text)
+    return "".join(unicodedata.normalize("NFC", piece) for piece in _pieces(text))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a long text where words end: sorting one run of 100,000 marks takes seconds, of 2,000 no time."""
+    start = 0
+    while start < len(text):
+        end = min(start + _PIECE, len(text))
+        while end < len(text) and end - start < 2 * _PIECE and not text[end].isspace():
+            end += 1
+        yield text[start:end]
+        start = end
 
 
 def check_times(mention: Mention) -> str | None:

@@ -23,8 +23,11 @@ EXPECTED = {
     "es": "latin",
     "fr": "latin",
     "de": "latin",
+    "it": "latin",
+    "pt": "latin",
 }
-SHARE = {"he": 0.995, "fa": 0.96, "ar": 0.985, "en": 0.98, "es": 0.98, "fr": 0.98, "de": 0.97}
+SHARE = {"he": 0.995, "fa": 0.96, "ar": 0.975, "en": 0.98, "es": 0.98, "fr": 0.98, "de": 0.97, "it": 0.97, "pt": 0.97}
+"""The least that are told right; Arabic holds some in Latin letters and some French."""
 
 
 @pytest.mark.parametrize(

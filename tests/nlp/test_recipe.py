@@ -14,9 +14,9 @@ def test_every_step_is_a_module_and_feeds_the_next(tmp_path: Path) -> None:
     found = steps(tmp_path / "data", tmp_path / "work", 3.0)
     assert all(find_spec(step.module) for step in found)
     made = [str(step.makes.parent) for step in found if step.makes]
-    assert len(made) == len(set(made)) == 4
+    assert len(made) == len(set(made)) == 6
     for folder in made:
-        assert any(folder in step.arguments for step in found[1:])
+        assert any(folder in argument for step in found[1:] for argument in step.arguments)
 
 
 def test_done_steps_are_skipped_and_a_failure_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,9 @@ MISSES = "misses the tests of training: torch or transformers is not installed (
 torch = pytest.importorskip("torch", reason=MISSES)
 transformers = pytest.importorskip("transformers", reason=MISSES)
 
-from nlp.network import Network  # noqa: E402 - only where the extra is
+from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the extra is
 from nlp.scorer import LABELS  # noqa: E402 - as above
+from nlp.training import average  # noqa: E402 - as above
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of  # noqa: E402 - as above
 from nlp.training.distil import variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
@@ -123,3 +124,30 @@ def test_a_part_of_a_text_is_one_piece_with_its_frame() -> None:
         assert 24 <= len(inside) <= 36
     short = Item([0, 5, 6, 7, 8, 2], {"sentiment": 1})
     assert variant(short, chance).ids == short.ids
+
+
+def saved(folder: Path, network: Network, base: Path) -> Path:
+    save_checkpoint(network, base, folder)
+    return folder
+
+
+def test_the_mean_of_checkpoints_lies_between_them(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    tiny().encoder.config.save_pretrained(base)
+    for name in ("tokenizer.json", "words.npz"):
+        (base / name).touch()
+    one, other = tiny(), tiny()
+    with torch.no_grad():
+        for value in other.parameters():
+            value.add_(1.0)
+    folders = [saved(tmp_path / "one", one, base), saved(tmp_path / "other", other, base)]
+    mean = average.mean_of([(folders[0], 0.75), (folders[1], 0.25)])
+    for name, value in one.named_parameters():
+        assert torch.allclose(mean.get_parameter(name), value + 0.25, atol=1e-5), name
+    with pytest.raises(ValueError, match="add up to 1"):
+        average.mean_of([(folders[0], 0.75), (folders[1], 0.75)])
+    config = one.encoder.config
+    narrow = Network(transformers.BertConfig(**{**config.to_dict(), "intermediate_size": 32}), LABELS)
+    narrow.encoder.config.save_pretrained(base)
+    with pytest.raises(ValueError, match="another network"):
+        average.mean_of([(folders[0], 0.5), (saved(tmp_path / "narrow", narrow, base), 0.5)])

@@ -1,4 +1,6 @@
+import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -64,3 +66,19 @@ def test_any_text_comes_back_from_the_log_as_it_went_in(raw: str) -> None:
 def test_times_that_cannot_be_true_are_named(published: datetime | None, word: str | None) -> None:
     reason = check_times(a_mention(published))
     assert (reason is None) if word is None else (reason is not None and word in reason)
+
+
+def test_a_long_text_is_composed_as_a_whole_is_and_never_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "cafe\u0301 שָׁלוֹם نیست \u1112\u1161\u11ab " * 400
+    assert clean_text(long) == unicodedata.normalize("NFC", long)
+    lengths: list[int] = []
+    whole = unicodedata.normalize
+
+    def counted(form: Literal["NFC"], text: str) -> str:
+        lengths.append(len(text))
+        return whole(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", counted)
+    hostile = "e" + "\u0301\u0316" * 50_000
+    assert len(clean_text(hostile)) > 99_000
+    assert max(lengths) <= 2048
