@@ -43,19 +43,7 @@ def steps(data: Path, work: Path, hours: float) -> list[Step]:
     kinds: tuple[tuple[float, tuple[str, ...]], ...] = (
         (0.2, ("--stage", "sentiment", "--last-rate", "6e-5")),
         (0.35, (*short, "--seed", "21", "--rate", "1.5e-4", "--start", str(trained[0]))),
-        (
-            0.15,
-            "--max-tokens",
-            "80",
-            "--seed",
-            "22",
-            "--rate",
-            "9e-5",
-            "--start",
-            str(trained[1]),
-            "--own-share",
-            "0.2",
-        ),
+        (0.15, (*short, "--seed", "22", "--rate", "9e-5", "--start", str(trained[1]), "--own-share", "0.2")),
     )
     trainings = [
         Step("nlp.training.train", (str(base), str(out), *own, *rest, "--minutes", _minutes(hours, share)), out / _DONE)
