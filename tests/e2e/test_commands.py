@@ -133,7 +133,11 @@ def test_apply_reaches_a_running_process_within_seconds(here: Place, up: WarRoom
     refused = here.run("apply")
     assert refused.returncode == 2
     assert "nothing was changed" in refused.stderr.decode()
-    assert httpx.get(f"{up.address()}/health").json()["status"] == "ok"
+    wait_until(lambda: verdict(up) == "ok", 10.0, "the parts that began anew with the new configuration")
+
+
+def verdict(process: WarRoom) -> object:
+    return httpx.get(f"{process.address()}/health").json()["status"]
 
 
 def heard(process: WarRoom) -> list[str]:
