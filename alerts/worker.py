@@ -29,11 +29,11 @@ import structlog
 
 from alerts.engine import Engine, Step
 from alerts.ports import EngineLog, SavedEngine, StaleEngine
-from alerts.present import Present
 from alerts.rules import Rule
 from streams import metrics
 from streams.pump import Received, Rejected
 from streams.records import ALERTS, AlertEvent, encode
+from streams.steady_clock import SteadyClock
 from streams.stream import Item, Stream, StreamError
 
 GROUP: Final = "engine"
@@ -69,7 +69,7 @@ class EngineWorker:
         **settings: Any,
     ) -> None:
         self.engine = Engine(rules, **settings)
-        self._stream, self._log, self._name, self._present = stream, log, name, Present(clock)
+        self._stream, self._log, self._name, self._present = stream, log, name, SteadyClock(clock)
         self._save_every, self._save_share, self._tick_every = save_every, save_share, tick_every
         self._transient: tuple[type[Exception], ...] = (StreamError, OSError, TimeoutError, *transient)
         self._next: dict[int, int] = {}

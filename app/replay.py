@@ -23,6 +23,8 @@ from typing import Final
 
 import click
 
+from alerts.contributions import event_time
+from alerts.moments import instant
 from alerts.rules import Rule
 from app.configuration import Configuration
 from app.process import Process, utc_now
@@ -132,7 +134,7 @@ async def _play(process: Process, live: Settings, recording: Recording, played: 
         started = tick()
         page: list[ScoredMention] = []
         async for scored in in_event_time(recorded):
-            at = event_time(scored)
+            at = instant(event_time(scored.mention))
             while (reached := begin + timedelta(seconds=(tick() - started) * recording.speed)) < at:
                 await _put(process, page, reached, SourceStatus.LIVE)
                 page = []
@@ -160,19 +162,13 @@ async def _recorded(live: Settings, realm: str, begin: datetime, end: datetime) 
         await store.aclose()
 
 
-def event_time(scored: ScoredMention) -> datetime:
-    """Return the time at which the engine counts the mention: an upstream's clock may be ahead of ours."""
-    mention = scored.mention
-    return min(mention.published_at or mention.received_at, mention.received_at)
-
-
 async def in_event_time(published: AsyncIterator[ScoredMention]) -> AsyncGenerator[ScoredMention]:
     """Yield mentions that come in the order of publication in that of event time, which is at most MAX_AHEAD before."""
     waiting: list[tuple[datetime, int, ScoredMention]] = []
     number = 0
     async for scored in published:
         number += 1
-        heapq.heappush(waiting, (event_time(scored), number, scored))
+        heapq.heappush(waiting, (instant(event_time(scored.mention)), number, scored))
         safe = (scored.mention.published_at or scored.mention.received_at) - MAX_AHEAD
         while waiting and waiting[0][0] <= safe:
             yield heapq.heappop(waiting)[2]

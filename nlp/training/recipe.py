@@ -33,7 +33,7 @@ class Step:
 
 
 def steps(data: Path, work: Path, hours: float) -> list[Step]:
-    """Return the steps; `hours` is what the trainings share: on two cores three give the published figures.
+    """Return the steps; `hours` is what the trainings share: the shipped files took about three on two cores, in parts.
 
     The third training leans towards public posts again, and the mean of its start and its end keeps what both know.
     """

@@ -24,8 +24,8 @@ from streams.records import DEAD, MENTIONS, encode
 from streams.source import Arrival, IngestLog, Source, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.letters import sound
 from streams.sources.supervise_choice import Chooser, Chosen, Match, refused, wanted_keys, without_key
-from streams.sources.supervise_clock import SteadyClock
 from streams.sources.supervise_standing import Standing
+from streams.steady_clock import SteadyClock
 from streams.stream import Item, Stream
 
 T = TypeVar("T")

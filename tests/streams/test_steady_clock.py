@@ -13,8 +13,8 @@ from streams.embedded import EmbeddedStream
 from streams.records import MENTIONS, Pulse, decode
 from streams.source import Arrival, SourceSettings
 from streams.sources.supervise import supervise
-from streams.sources.supervise_clock import BELIEVED_AFTER, SteadyClock
 from streams.sources.supervise_standing import MOST_AHEAD, Standing
+from streams.steady_clock import BELIEVED_AFTER, SteadyClock
 from tests.streams.test_supervise import Memory, match, settings
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""The time that a source's pulses are stamped with: the wall clock, as long as it goes as time does.
+"""The wall clock, as long as it goes as time does: what pulses are stamped with, and what the engine holds for now.
 
-Owns the doubt in a wall clock that jumps. Does not own event time (`streams.sources.supervise_standing`), nor the times
-that stand in mentions.
+Owns the doubt in a wall clock that jumps. Does not own event time (`streams.sources.supervise_standing`), what is done
+with times beyond the present (`alerts.engine`), nor the times that stand in mentions.
 
 A pulse with a time that is a day ahead makes every rule deaf for a day, even if the clock was wrong for a second. So a
 jump by more than a minute, forward or back, is believed only once it has lasted for half a minute; until then time goes
@@ -11,6 +11,7 @@ on from before it. A clock that was set right, or a machine that slept, is thus 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,10 +25,15 @@ BELIEVED_AFTER: Final = 30.0
 _log = logging.getLogger(__name__)
 
 
+def elapsed() -> float:
+    """Return seconds that no administrator sets, those in which the machine slept included where the system knows."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class SteadyClock:
     """`wall` is the wall clock, `tick` a clock in seconds that nobody sets."""
 
-    def __init__(self, wall: Callable[[], datetime], tick: Callable[[], float]) -> None:
+    def __init__(self, wall: Callable[[], datetime], tick: Callable[[], float] = elapsed) -> None:
         self._wall = wall
         self._tick = tick
         self._last = wall(), tick()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from alerts.engine import Engine
-from alerts.present import PROBATION, Present
 from app.store import Store
 from streams.embedded import EmbeddedStream
 from streams.records import AlertEvent, AnyRecord, SourceStatus
@@ -116,19 +115,3 @@ async def test_a_worker_survives_a_second_in_tomorrow_and_a_restart(stream: Embe
     states = told([event for event in events if event.rule_id == "r"])
     assert [state for state, _ in states] == ["firing", "resolved"] * 2
     assert all(moment < at(200) for _, moment in states)
-
-
-def test_a_leap_is_believed_when_it_lasts() -> None:
-    wall, tick = [at(0)], [0.0]
-    present = Present(lambda: wall[0], lambda: tick[0])
-    wall[0], tick[0] = at(DAY), 1.0
-    assert present() == at(1)
-    wall[0], tick[0] = at(2), 2.0
-    assert present() == at(2)
-    wall[0], tick[0] = at(DAY), 3.0
-    assert present() == at(3)
-    tick[0] = 3.0 + PROBATION
-    wall[0] = at(DAY) + timedelta(seconds=PROBATION)
-    assert present() == wall[0]
-    wall[0] = at(5)
-    assert present() == at(5), "back is believed at once"
