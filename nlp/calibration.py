@@ -19,16 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from nlp.families import EVERY, FAMILIES, family
+from nlp.families import EVERY, FAMILIES, WIDER, Family, family
 from nlp.logistic import Floats, Ints, logs, softmax
 from streams.records import Opinion, Score
 
+Entry = TypeVar("Entry")
 Array = NDArray[np.floating[Any]]
 Doubted = Literal["sentiment", "urgency"]
 DOUBTED: Final[tuple[Doubted, ...]] = get_args(Doubted)
@@ -68,7 +69,7 @@ class Threshold(BaseModel):
 
 
 Corrections = Mapping[str, Correction]
-"""Family, or EVERY for those that have none of their own, to its correction."""
+"""Family to its correction; one without its own goes by the wider family's, and that by the one of EVERY."""
 Thresholds = Mapping[str, Threshold]
 """The same for thresholds."""
 
@@ -109,9 +110,14 @@ def family_indices(texts: Sequence[str]) -> Ints:
     return np.fromiter((_INDEX[family(text)] for text in texts), dtype=np.int64, count=len(texts))
 
 
+def _of(entries: Mapping[str, Entry], name: Family) -> Entry | None:
+    """Return what holds for a family: its own entry, the wider family's or that of all."""
+    return entries.get(name) or entries.get(WIDER.get(name, EVERY)) or entries.get(EVERY)
+
+
 def _per_family(corrections: Corrections) -> tuple[Floats, Floats | None]:
     """Return 1 / temperature per family (families, 1) and the biases (families, classes), None where all are zero."""
-    found = [corrections.get(name) or corrections.get(EVERY) or Correction(temperature=1) for name in FAMILIES]
+    found = [_of(corrections, name) or Correction(temperature=1) for name in FAMILIES]
     size = max(len(entry.bias) for entry in found)
     slopes = np.array([[1 / entry.temperature] for entry in found])
     biases = np.array([entry.bias or (0.0,) * size for entry in found])
@@ -143,7 +149,7 @@ class Calibrator:
         self._shifts = dict(shifts or {})
         self._corrections = {task: _per_family(corrections[task]) for task in tasks if corrections.get(task)}
         self._least = {
-            task: np.array([limit.least if (limit := found.get(name) or found.get(EVERY)) else 0 for name in FAMILIES])
+            task: np.array([limit.least if (limit := _of(found, name)) else 0 for name in FAMILIES])
             for task in DOUBTED
             if (found := thresholds.get(task))
         }

@@ -3,7 +3,8 @@
 Owns temperature and bias per language family, the choice of a threshold, and cross-fitting. Does not own their use
 (`calibration`) nor where the texts come from (`training.recalibrate`, `adapt`).
 
-A family's temperature is drawn towards that of all languages, as strongly as about a hundred texts would pull. A bias
+A family's temperature is drawn towards that of the family it is a part of, or of all languages, as strongly as about a
+hundred texts would pull. A bias
 per class is fitted only where it lowers the loss on texts that had no part in it, in every set: the shares of classes
 differ between sets (one has no neutral texts at all), and a bias learns the share of its set. Whatever is said of how
 good a fit is comes from cross-fitting: each fold is answered by what the other folds taught.
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nlp.calibration import EVEN_ODDS, Correction, Corrections, Threshold, corrected
-from nlp.families import EVERY, FAMILIES
+from nlp.families import EVERY, FAMILIES, WIDER, Family
 from nlp.logistic import TINY, Floats, Ints, losses, minimise, softmax
 from nlp.quality import calibration_error
 
@@ -125,14 +126,21 @@ def fit(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> dict[
     classes = held.logits.shape[1]
     old = {name: _point(entry, classes) for name, entry in (prior or {}).items()}
     start = old.get(EVERY, _point(Correction(temperature=1), classes))
-    every = _fitted(held, start, _PULLS if prior else _FREE, bias=bias)
-    found = {EVERY: _correction(every, len(held.truth))}
-    for at, name in enumerate(FAMILIES):
-        rows = held.families == at
+    points: dict[str, Floats] = {EVERY: _fitted(held, start, _PULLS if prior else _FREE, bias=bias)}
+    found = {EVERY: _correction(points[EVERY], len(held.truth))}
+    for name in FAMILIES:
+        rows = _within(held.families, name)
         if rows.any():
-            point = _fitted(held.picked(rows), old.get(name, every), _PULLS, bias=bias)
-            found[name] = _correction(point, int(rows.sum()))
+            before = old.get(name, points[WIDER.get(name, EVERY)])
+            points[name] = _fitted(held.picked(rows), before, _PULLS, bias=bias)
+            found[name] = _correction(points[name], int(rows.sum()))
     return {**(prior or {}), **found}
+
+
+def _within(families: Ints, name: Family) -> Bools:
+    """Return which texts are of a family or of one within it; FAMILIES has the wider one first."""
+    parts = [at for at, other in enumerate(FAMILIES) if name in {other, WIDER.get(other)}]
+    return np.isin(families, parts)
 
 
 def cross_fitted(held: HeldOut, *, bias: bool, prior: Corrections | None = None) -> Floats:
@@ -201,13 +209,13 @@ def _threshold(probabilities: Floats, held: HeldOut, stated: float) -> Threshold
 
 
 def thresholds(probabilities: Floats, held: HeldOut, stated: float) -> dict[str, Threshold]:
-    """Return the threshold of EVERY, and of each family with at least FEWEST texts.
+    """Return the threshold of EVERY, and of each family with at least FEWEST texts, those of its parts among them.
 
     `probabilities` are cross-fitted ones: a threshold must fit the confidence of texts that nobody has seen.
     """
     found: dict[str, Threshold] = {EVERY: _threshold(probabilities, held, stated)}
-    for at, name in enumerate(FAMILIES):
-        rows = held.families == at
+    for name in FAMILIES:
+        rows = _within(held.families, name)
         if rows.sum() >= FEWEST:
             found[name] = _threshold(probabilities[rows], held.picked(rows), stated)
     return found

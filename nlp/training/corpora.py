@@ -6,8 +6,9 @@ Public sets are read from a folder laid out as `docs/model-card.md` lists them; 
 Our own mentions are in `nlp/training/data/mentions*.<lang>.jsonl`: one JSON object a line with `text`, `lang`,
 `sentiment`, `urgency`, `intent`, `scenario`. `events*.jsonl` are the same, each event told in several languages under
 one scenario. `opinions.<lang>.jsonl` are short verdicts, composed of a subject and a phrase of praise or blame; they
-teach plain words that few tweets have. Both are split by scenario (for verdicts: by
-phrase), so that no near-copy crosses the split. Label orders differ between public sets: labels are mapped by name.
+teach plain words that few tweets have. `posts*.<lang>.jsonl` are everyday posts, comments and reviews with a sentiment
+alone. All are split by scenario (for verdicts: by phrase), so that no near-copy crosses the split. Label orders differ
+between public sets: labels are mapped by name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from typing import Final
 from nlp.scorer import LABELS, SENTIMENT
 
 OWN: Final = Path(__file__).parent / "data"
-_KINDS: Final = {"mentions": "own", "events": "events", "opinions": "plain"}
+POSTS: Final = "posts"
+_KINDS: Final = {"mentions": "own", "events": "events", "opinions": "plain", "posts": POSTS}
+_OWN_WEIGHT: Final = 0.1
+_POSTS_WEIGHT: Final = 0.05
+"""Share of our own posts of a language beside the public sets, whose tweets of a language have 0.07."""
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
 _LINK_OR_HANDLE: Final = re.compile(r"https?\S*|@\w+")
 _WORD: Final = re.compile(r"\w+")
@@ -177,20 +182,31 @@ def auxiliary_corpora(folder: Path) -> list[Corpus]:
 
 
 def own_corpora(paths: Iterable[Path], dev_share: float = 0.15) -> list[Corpus]:
-    """Return our own texts, labelled for all tasks, one corpus per kind and language; whole scenarios are held out."""
+    """Return our own texts, one corpus per kind and language; whole scenarios are held out.
+
+    Posts are labelled for sentiment alone, all others for all tasks.
+    """
     corpora: dict[str, Corpus] = {}
     for path in sorted(paths):
         kind = _KINDS[path.name.split(".")[0].rstrip("0123456789")]
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            labels = {task: known.index(row[task]) for task, known in LABELS.items()}
+            tasks = [SENTIMENT] if kind == POSTS else list(LABELS)
+            labels = {task: LABELS[task].index(row[task]) for task in tasks}
             name = kind if kind == "events" else f"{kind}-{row['lang']}"
             if kind == "events":
                 labels[EVENT] = zlib.crc32(row["scenario"].encode())
-            corpus = corpora.setdefault(name, Corpus(name, 0.1))
+            corpus = corpora.setdefault(name, Corpus(name, _POSTS_WEIGHT if kind == POSTS else _OWN_WEIGHT))
             side = corpus.dev if held_out(str(row["scenario"]), dev_share) else corpus.train
             side.append(Example(row["text"], labels, row["lang"]))
     return [corpora[name] for name in sorted(corpora)]
+
+
+def posts_and_others(corpora: Iterable[Corpus]) -> tuple[list[Corpus], list[Corpus]]:
+    """Return the corpora of posts, and the rest: posts are drawn beside the public sets that they are like."""
+    found = list(corpora)
+    posts = [corpus for corpus in found if corpus.name.startswith(f"{POSTS}-")]
+    return posts, [corpus for corpus in found if corpus not in posts]
 
 
 def own_files() -> list[Path]:

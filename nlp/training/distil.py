@@ -34,7 +34,14 @@ from nlp.onnx_cpu import cores, session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, Item, class_weights, drawn, padded, tokenise
-from nlp.training.corpora import Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.corpora import (
+    Corpus,
+    auxiliary_corpora,
+    own_corpora,
+    own_files,
+    posts_and_others,
+    sentiment_corpora,
+)
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
 from nlp.training.train import SPARED
@@ -127,7 +134,8 @@ def soft_targets(teacher: Path, items: list[Item]) -> dict[str, Tensor]:
 
 def corpora_of(data: Path) -> list[Corpus]:
     """Return every corpus; our own mentions have `_OWN_SHARE` of the batches."""
-    public, own = sentiment_corpora(data) + auxiliary_corpora(data), own_corpora(own_files()) + real_corpora(data)
+    posts, own = posts_and_others(own_corpora(own_files()))
+    public, own = sentiment_corpora(data) + posts + auxiliary_corpora(data), own + real_corpora(data)
     for part, share in ((public, 1 - _OWN_SHARE), (own, _OWN_SHARE)):
         weights = [corpus.share if part is public else len(corpus.train) ** 0.7 for corpus in part]
         for corpus, weight in zip(part, weights, strict=True):

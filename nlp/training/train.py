@@ -26,7 +26,16 @@ from torch.nn.functional import cross_entropy, normalize
 from nlp.network import PREFIX, from_base, load_checkpoint, save_checkpoint
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, class_weights, mixed
-from nlp.training.corpora import EVENT, TASKS, Corpus, auxiliary_corpora, own_corpora, own_files, sentiment_corpora
+from nlp.training.corpora import (
+    EVENT,
+    TASKS,
+    Corpus,
+    auxiliary_corpora,
+    own_corpora,
+    own_files,
+    posts_and_others,
+    sentiment_corpora,
+)
 from nlp.training.early_stop import EarlyStop
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
@@ -65,10 +74,11 @@ class Plan:
 
 def corpora_of(plan: Plan) -> list[Corpus]:
     """Return the corpora of the plan's stage with their shares of the batches."""
-    public = sentiment_corpora(plan.data) + auxiliary_corpora(plan.data)
+    posts, own = posts_and_others(own_corpora(own_files()))
+    public = sentiment_corpora(plan.data) + posts + auxiliary_corpora(plan.data)
     if plan.stage == "sentiment":
         return public
-    own = own_corpora(own_files()) + real_corpora(plan.data)
+    own += real_corpora(plan.data)
     for corpus in public:
         corpus.share *= 1 - plan.own_share
     for corpus in own:

@@ -33,6 +33,7 @@ from nlp.quality import calibration_error
 from nlp.scorer import LABELS, ModelFilesDamaged
 
 HEBREW, PERSIAN = FAMILIES.index("hebrew"), FAMILIES.index("persian")
+LATIN, FRENCH, ITALIAN = FAMILIES.index("latin"), FAMILIES.index("french"), FAMILIES.index("italian")
 LIMIT = Threshold(least=0.7, stated=0.8, precision=0.82, coverage=0.6, texts=500)
 
 
@@ -81,6 +82,14 @@ def test_a_family_of_few_texts_stays_near_all() -> None:
     many = fit(held_out({HEBREW: 4000, PERSIAN: 2000}, {HEBREW: 1.0, PERSIAN: 3.0}), bias=False)
     assert few["persian"].temperature < 1.5
     assert many["persian"].temperature == pytest.approx(3, rel=0.1)
+
+
+def test_a_language_of_few_texts_stays_near_the_family_that_it_is_a_part_of() -> None:
+    loud = {HEBREW: 1.0, LATIN: 3.0, FRENCH: 3.0, ITALIAN: 1.0}
+    found = fit(held_out({HEBREW: 8000, LATIN: 1000, FRENCH: 5, ITALIAN: 1000}, loud), bias=False)
+    assert found["french"].temperature == pytest.approx(found["latin"].temperature, rel=0.1)
+    assert found["italian"].temperature == pytest.approx(1, rel=0.15)
+    assert (found["latin"].texts, found["french"].texts) == (2005, 5)
 
 
 def test_a_new_fit_starts_from_the_old_one() -> None:
@@ -166,6 +175,8 @@ def test_a_precision_out_of_reach_is_said_to_be() -> None:
 def test_a_family_of_few_texts_has_no_threshold_of_its_own() -> None:
     held = held_out({HEBREW: 500, PERSIAN: FEWEST - 1}, {HEBREW: 1.0, PERSIAN: 1.0})
     assert thresholds(softmax(held.logits), held, 0.8).keys() == {EVERY, "hebrew"}
+    held = held_out({HEBREW: 500, FRENCH: FEWEST - 1, ITALIAN: 1}, dict.fromkeys((HEBREW, FRENCH, ITALIAN), 1.0))
+    assert thresholds(softmax(held.logits), held, 0.8).keys() == {EVERY, "hebrew", "latin"}
 
 
 def test_the_error_of_a_perfect_model_falls_with_the_number_of_texts() -> None:
@@ -184,6 +195,14 @@ def test_a_temperature_never_changes_the_answer(logits: list[float], temperature
     found = corrected(row, families, {"hebrew": Correction(temperature=temperature)})
     assert found.sum() == pytest.approx(1)
     assert found[0, int(row.argmax())] == pytest.approx(found.max())
+
+
+def test_a_language_without_a_correction_goes_by_that_of_its_family() -> None:
+    row = np.array([[2.0, 1.0, 0.0]])
+    some = {EVERY: Correction(temperature=2), "latin": Correction(temperature=4), "french": Correction(temperature=8)}
+    french, italian = (corrected(row, np.array([at]), some) for at in (FRENCH, ITALIAN))
+    assert french == pytest.approx(softmax(row / 8))
+    assert italian == pytest.approx(softmax(row / 4))
 
 
 def test_a_family_without_a_correction_goes_by_that_of_all_and_without_that_by_none() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY
-from nlp.training.corpora import auxiliary_corpora, own_corpora, sentiment_corpora
+from nlp.training.corpora import auxiliary_corpora, own_corpora, posts_and_others, sentiment_corpora
 
 
 def table(folder: Path, name: str, rows: Sequence[Sequence[str]]) -> None:
@@ -90,3 +90,13 @@ def test_our_own_mentions_carry_all_labels_and_whole_scenarios_are_held_out(tmp_
     assert len(corpus.train) + len(corpus.dev) == 100
     assert len(corpus.dev) % 5 == 0
     assert corpus.dev[0].labels == {SENTIMENT: 0, URGENCY: 3, INTENT: 5}
+
+
+def test_posts_have_a_sentiment_alone_and_are_drawn_beside_the_public_sets(tmp_path: Path) -> None:
+    row = {"text": "finally weekend", "lang": "en", "sentiment": "positive", "scenario": "s1"}
+    (tmp_path / "posts.en.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    mention = row | {"urgency": "low", "intent": "other"}
+    (tmp_path / "mentions.en.jsonl").write_text(json.dumps(mention), encoding="utf-8")
+    posts, others = posts_and_others(own_corpora(tmp_path.glob("*.jsonl")))
+    assert [(corpus.name, corpus.tasks) for corpus in posts] == [("posts-en", (SENTIMENT,))]
+    assert [corpus.name for corpus in others] == ["own-en"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nlp.training
-from nlp.families import FAMILIES, family
+from nlp.families import FAMILIES, WIDER, family
 from nlp.tokens import clean
 
 OWN = Path(nlp.training.__file__).parent / "data"
@@ -20,14 +20,15 @@ EXPECTED = {
     "fa": "persian",
     "ar": "arabic",
     "en": "english",
-    "es": "latin",
-    "fr": "latin",
-    "de": "latin",
-    "it": "latin",
-    "pt": "latin",
+    "es": "spanish",
+    "fr": "french",
+    "de": "german",
+    "it": "italian",
+    "pt": "portuguese",
 }
-SHARE = {"he": 0.995, "fa": 0.96, "ar": 0.975, "en": 0.98, "es": 0.98, "fr": 0.98, "de": 0.97, "it": 0.97, "pt": 0.97}
-"""The least that are told right; Arabic holds some in Latin letters and some French."""
+SHARE = {"he": 0.995, "fa": 0.96, "ar": 0.975, "en": 0.98, "es": 0.93, "fr": 0.95, "de": 0.95, "it": 0.9, "pt": 0.88}
+"""The least that are told right; Arabic holds some in Latin letters and some French, and of the five languages within
+"latin" some texts are too short to tell."""
 
 
 @pytest.mark.parametrize(
@@ -40,10 +41,14 @@ SHARE = {"he": 0.995, "fa": 0.96, "ar": 0.975, "en": 0.98, "es": 0.98, "fr": 0.9
         ("مرحبا", "arabic"),
         ("ﺍﻟﺨﺪﻣﺔ ﻣﻤﺘﺎﺯﺓ", "arabic"),  # presentation forms, as old feeds write them
         ("the service is great", "english"),
-        ("le service est vraiment nul", "latin"),
-        ("der Service ist schlecht", "latin"),
-        ("el servicio es muy malo", "latin"),
+        ("le service est vraiment nul", "french"),
+        ("der Service ist schlecht", "german"),
+        ("el servicio es muy malo", "spanish"),
+        ("il servizio non è buono", "italian"),
+        ("o atendimento não é bom", "portuguese"),
         ("Bu ürün çok kötü", "latin"),
+        ("het is niet van een slechte kwaliteit", "latin"),
+        ("pero mais", "latin"),  # as much Spanish as Portuguese
         ("یہ بہت اچھا ہے", "other"),  # Urdu
         ("привет всем", "other"),
         ("漢字だけ", "other"),
@@ -75,6 +80,9 @@ def test_our_own_mentions_are_of_their_language(lang: str) -> None:
     assert texts
     found = Counter(family(clean(text)) for text in texts)
     assert found[EXPECTED[lang]] / len(texts) >= SHARE[lang], found  # type: ignore[index]  # a family, by its name
+    if EXPECTED[lang] in WIDER:
+        told = found[EXPECTED[lang]] + found["latin"]  # type: ignore[index]
+        assert told / len(texts) >= 0.96, found
 
 
 @given(st.text(st.characters(), max_size=200))
