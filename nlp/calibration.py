@@ -6,7 +6,8 @@ probabilities stay what the graph gave.
 
 For each task, with p the graph's probabilities, e its unit embedding and f the family of the text:
 
-    z = log p + U e + b                the adapter, fitted on people's labels; left out where there is none
+    z = -(max log p - log p) ^ g       the curve: one power g for the task, 1 where the model has none
+    z += U e + b                       the adapter, fitted on people's labels; left out where there is none
     q = softmax(z / T_f + c_f)         temperature T_f and, where it held up, a bias c_f per class
     uncertain if max q < t_f           so that what is not uncertain reaches a stated precision
 
@@ -82,9 +83,18 @@ class Shift:
     bias: Floats
 
 
-def adapted(probabilities: Array, vectors: Array | None, shift: Shift | None) -> Floats:
+def bent(logits: Floats, curve: float) -> Floats:
+    """Return the logits with each row's distances from its best one raised to the power `curve`; their order stays.
+
+    Smoothed labels teach a network never to be quite sure, so its distances are too small where it is right and too
+    large in the middle; no temperature mends both.
+    """
+    return logits if curve == 1 else -((logits.max(axis=1, keepdims=True) - logits) ** curve)
+
+
+def adapted(probabilities: Array, vectors: Array | None, shift: Shift | None, curve: float = 1.0) -> Floats:
     """Return the logits z, shape (count, classes); `vectors` (count, size) need not be of unit length."""
-    logits = logs(probabilities)
+    logits = bent(logs(probabilities), curve)
     if shift is None:
         return logits
     if vectors is None:
@@ -144,9 +154,10 @@ class Calibrator:
         corrections: Mapping[str, Corrections],
         thresholds: Mapping[str, Thresholds],
         shifts: Mapping[str, Shift] | None = None,
+        curves: Mapping[str, float] | None = None,
     ) -> None:
         """Take what the manifest says of each of `tasks`; a task that a mapping leaves out is not touched by it."""
-        self._shifts = dict(shifts or {})
+        self._shifts, self._curves = dict(shifts or {}), dict(curves or {})
         self._corrections = {task: _per_family(corrections[task]) for task in tasks if corrections.get(task)}
         self._least = {
             task: np.array([limit.least if (limit := _of(found, name)) else 0 for name in FAMILIES])
@@ -157,13 +168,13 @@ class Calibrator:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do: the graph's own probabilities are the answer."""
-        return not (self._shifts or self._corrections or self._least)
+        return not (self._shifts or self._curves or self._corrections or self._least)
 
     def probabilities(self, task: str, values: Floats, vectors: Array | None, families: Ints) -> Floats:
         """Return the calibrated form of the distributions `values` (count, classes) that the graph gave."""
-        if task not in self._shifts and task not in self._corrections:
+        if not any(task in known for known in (self._shifts, self._curves, self._corrections)):
             return values
-        logits = adapted(values, vectors, self._shifts.get(task))
+        logits = adapted(values, vectors, self._shifts.get(task), self._curves.get(task, 1.0))
         found = self._corrections.get(task)
         return _scaled(logits, families, *found) if found else softmax(logits)
 

@@ -1,7 +1,7 @@
 """Fitting of calibration and thresholds on held-out texts, and the honest measure of both.
 
-Owns temperature and bias per language family, the choice of a threshold, and cross-fitting. Does not own their use
-(`calibration`) nor where the texts come from (`training.recalibrate`, `adapt`).
+Owns the curve of a task, temperature and bias per language family, the choice of a threshold, and cross-fitting. Does
+not own their use (`calibration`) nor where the texts come from (`training.recalibrate`, `adapt`).
 
 A family's temperature is drawn towards that of the family it is a part of, or of all languages, as strongly as about a
 hundred texts would pull. A bias
@@ -13,15 +13,15 @@ good a fit is comes from cross-fitting: each fold is answered by what the other 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nlp.calibration import EVEN_ODDS, Correction, Corrections, Threshold, corrected
+from nlp.calibration import EVEN_ODDS, Correction, Corrections, Threshold, bent, corrected
 from nlp.families import EVERY, FAMILIES, WIDER, Family
-from nlp.logistic import TINY, Floats, Ints, losses, minimise, softmax
+from nlp.logistic import TINY, Floats, Ints, logs, losses, minimise, softmax
 from nlp.quality import calibration_error
 
 Bools = NDArray[np.bool_]
@@ -40,6 +40,7 @@ _FINE: Final = np.geomspace(0.9, 1 / 0.9, 9)
 _BIAS_GAIN: Final = 0.005
 """By how much a bias must lower the mean loss over the sets, while raising it in none, to be worth its risk."""
 _SLOPES: Final = (0.2, 5.0)
+_CURVES: Final = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 _LEAST_KEPT: Final = 30
 """Texts that must be left above a threshold for the precision there to be worth anything."""
 _NEARLY: Final = 1e-9
@@ -162,6 +163,19 @@ def bias_pays(held: HeldOut) -> bool:
     names = np.array(held.sets)
     gains = [float((plain - biased)[names == name].mean()) for name in sorted(set(held.sets))]
     return min(gains) >= 0 and float(np.mean(gains)) >= _BIAS_GAIN
+
+
+def straightened(held: HeldOut) -> tuple[float, HeldOut]:
+    """Return the power to bend the logits by for the most honest cross-fitted answers, and the texts bent by it.
+
+    One number for a task, of all its languages and sets together: that it is chosen on all texts flatters nothing.
+    """
+
+    def lost(curve: float) -> float:
+        return _answer_loss(logs(cross_fitted(replace(held, logits=bent(held.logits, curve)), bias=False)), held.truth)
+
+    curve = min(_CURVES, key=lost)
+    return curve, replace(held, logits=bent(held.logits, curve))
 
 
 def calibrate(held: HeldOut) -> tuple[dict[str, Correction], Floats]:

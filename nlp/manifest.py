@@ -11,7 +11,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,7 +43,8 @@ class Manifest(BaseModel):
 
     `tasks` maps each task to its labels in the order of the model's output of that name. `temperatures` records by how
     much the logits of each head were divided at export, for all languages alike. `embedding` is the name of the output
-    with unit vectors, or None. `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
+    with unit vectors, or None. `curves` says of tasks by which power their logits are bent (`calibration.bent`).
+    `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
     probabilities that come out of the graph; where they say nothing, nothing is done and nothing is uncertain.
     `adapter` is the name of the file with the shifts that people's labels taught, or None.
     """
@@ -60,6 +61,7 @@ class Manifest(BaseModel):
     embedding: str | None
     files: dict[str, ModelFile]
     notes: dict[str, str] = Field(default_factory=dict)
+    curves: dict[str, Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]] = Field(default_factory=dict)
     calibration: dict[str, dict[str, Correction]] = Field(default_factory=dict)
     thresholds: dict[str, dict[str, Threshold]] = Field(default_factory=dict)
     adapter: str | None = None
@@ -76,6 +78,8 @@ class Manifest(BaseModel):
             for task, found in field.items():
                 if task not in self.tasks or not found.keys() <= {EVERY, *FAMILIES}:
                     raise ValueError(f"{task}: not a task of the model, or a family that is none of {FAMILIES}")
+        if strange := sorted(self.curves.keys() - self.tasks.keys()):
+            raise ValueError(f"{strange[0]}: a curve of a task that the model does not have")
         for task, corrections in self.calibration.items():
             if any(len(entry.bias) not in {0, len(self.tasks[task])} for entry in corrections.values()):
                 raise ValueError(f"{task}: a bias that does not fit its {len(self.tasks[task])} labels")
@@ -97,24 +101,29 @@ def revision(
     files: Mapping[str, ModelFile],
     calibration: Mapping[str, Mapping[str, Correction]],
     thresholds: Mapping[str, Mapping[str, Threshold]],
+    curves: Mapping[str, float],
 ) -> str:
     """Return the revision: twelve digits that change with anything that changes a score.
 
-    It is the start of the model's checksum, or of one over that, the calibration, the thresholds and the adapter.
+    It is the start of the model's checksum, or of one over that and all that follows the graph: curves, calibration,
+    thresholds and adapter.
     """
     model = files["model.onnx"].sha256
-    if not calibration and not thresholds and ADAPTER not in files:
+    if not calibration and not thresholds and not curves and ADAPTER not in files:
         return model[:12]
     parts = [model, files[ADAPTER].sha256 if ADAPTER in files else ""]
     for field in (calibration, thresholds):
         plain = {task: {name: entry.model_dump() for name, entry in found.items()} for task, found in field.items()}
         parts.append(json.dumps(plain, sort_keys=True))
+    if curves:
+        parts.append(json.dumps(dict(curves), sort_keys=True))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def calibrator(folder: Path, described: Manifest) -> Calibrator:
     """Return what follows the graph of the model in `folder`; raise ModelFilesDamaged if its adapter does not fit."""
-    return Calibrator(described.tasks, described.calibration, described.thresholds, read_adapter(folder, described))
+    shifts = read_adapter(folder, described)
+    return Calibrator(described.tasks, described.calibration, described.thresholds, shifts, described.curves)
 
 
 def write_adapter(folder: Path, shifts: Mapping[str, Shift]) -> None:

@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 
 from nlp import manifest
-from nlp.calibration import Correction, Threshold, adapted, family_indices
-from nlp.calibration_fit import STATED, HeldOut, calibrate, chance_error, fold_of, thresholds
-from nlp.logistic import Floats, Ints, softmax
+from nlp.calibration import Correction, Shift, Threshold, adapted, family_indices
+from nlp.calibration_fit import STATED, HeldOut, calibrate, chance_error, fold_of, straightened, thresholds
+from nlp.logistic import Floats, softmax
 from nlp.onnx_cpu import GraphAnswers, OnnxScorer
 from nlp.quality import calibration_error
 from nlp.scorer import LABELS
@@ -58,6 +58,7 @@ class Row:
 class Calibrated:
     """What was fitted, for the manifest, and how good it is."""
 
+    curves: dict[str, float]
     calibration: dict[str, dict[str, Correction]]
     thresholds: dict[str, dict[str, Threshold]]
     table: list[Row]
@@ -91,43 +92,64 @@ def _rows(task: str, held: HeldOut, after: Floats, langs: np.ndarray[tuple[int],
     ]
 
 
-def _answers(folder: Path, texts: Sequence[str]) -> GraphAnswers:
-    scorer = OnnxScorer(folder)
-    try:
-        return scorer.graph_answers(texts)
-    finally:
-        scorer.close()
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Held-out examples that a model can read, the corpora they are from, and the graph's answers."""
 
+    examples: list[Example]
+    sets: list[str]
+    answers: GraphAnswers
 
-def _truth(task: str, examples: Sequence[Example], labels: Sequence[str]) -> Ints:
-    """Return the true classes in the order of the model's own `labels`; the examples count them in ours."""
-    order = np.array([labels.index(label) for label in LABELS[task]], dtype=np.int64)
-    return order[[example.labels[task] for example in examples]]
+    @classmethod
+    def through(cls, folder: Path, corpora: Sequence[Corpus]) -> _Seen:
+        """Ask the model in `folder`."""
+        examples, sets = held_out(corpora)
+        scorer = OnnxScorer(folder)
+        try:
+            found = scorer.graph_answers([example.text for example in examples])
+        finally:
+            scorer.close()
+        return cls([examples[at] for at in found.kept], [sets[at] for at in found.kept], found)
+
+    def labelled(self, task: str) -> list[Example]:
+        """Return the examples that are labelled for the task."""
+        return [example for example in self.examples if task in example.labels]
+
+    def held(self, task: str, labels: Sequence[str], shift: Shift | None, curve: float) -> HeldOut:
+        """Return what is labelled for the task; the truth counts the model's own `labels`, examples count ours."""
+        order = [labels.index(label) for label in LABELS[task]]
+        truth = np.array([order[example.labels.get(task, 0)] for example in self.examples], dtype=np.int64)
+        logits = adapted(self.answers.probabilities[task], self.answers.vectors, shift, curve)
+        families = family_indices(self.answers.texts)
+        folds = np.array([fold_of(text) for text in self.answers.texts], dtype=np.int64)
+        rows = np.array([task in example.labels for example in self.examples], dtype=np.bool_)
+        return HeldOut(logits, truth, families, tuple(self.sets), folds).picked(rows)
 
 
 def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
-    """Return the calibration and thresholds that fit the model in `folder`, adapter included."""
-    examples, sets = held_out(corpora)
+    """Return the calibration and thresholds that fit the model in `folder`, adapter included.
+
+    A task with an adapter keeps its curve: people's labels were learned on it.
+    """
+    seen = _Seen.through(folder, corpora)
     described = manifest.read(folder)
     shifts = manifest.read_adapter(folder, described)
-    found = _answers(folder, [example.text for example in examples])
-    examples, sets = [examples[at] for at in found.kept], [sets[at] for at in found.kept]
-    families = family_indices(found.texts)
-    folds = np.array([fold_of(text) for text in found.texts], dtype=np.int64)
-    made = Calibrated({}, {}, [])
+    made = Calibrated({}, {}, {}, [])
     for task in LABELS:
-        rows = np.array([task in example.labels for example in examples], dtype=np.bool_)
-        if not rows.any():
+        examples = seen.labelled(task)
+        if not examples:
             continue
-        ours = [example for example, wanted in zip(examples, rows, strict=True) if wanted]
-        logits = adapted(found.probabilities[task], found.vectors, shifts.get(task))
-        its_sets = tuple(name for name, wanted in zip(sets, rows, strict=True) if wanted)
-        truth = _truth(task, ours, described.tasks[task])
-        held = HeldOut(logits[rows], truth, families[rows], its_sets, folds[rows])
+        labels, shift, curve = described.tasks[task], shifts.get(task), described.curves.get(task, 1.0)
+        plain = seen.held(task, labels, shift, 1.0)
+        if shift is None:
+            curve, held = straightened(plain)
+        else:
+            held = seen.held(task, labels, shift, curve)
+        made.curves[task] = curve
         made.calibration[task], after = calibrate(held)
         if task in STATED:
             made.thresholds[task] = thresholds(after, held, STATED[task])
-        made.table.extend(_rows(task, held, after, np.array([example.lang for example in ours])))
+        made.table.extend(_rows(task, plain, after, np.array([example.lang for example in examples])))
     return made
 
 
@@ -135,9 +157,10 @@ def written(folder: Path, made: Calibrated) -> manifest.Manifest:
     """Put calibration, thresholds and the new revision into the manifest of `folder`; return it."""
     described = manifest.read(folder)
     update = {
+        "curves": made.curves,
         "calibration": made.calibration,
         "thresholds": made.thresholds,
-        "revision": manifest.revision(described.files, made.calibration, made.thresholds),
+        "revision": manifest.revision(described.files, made.calibration, made.thresholds, made.curves),
     }
     described = described.model_copy(update=update)
     manifest.write(folder, described)

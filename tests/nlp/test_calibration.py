@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp import manifest
-from nlp.calibration import Calibrator, Correction, Shift, Threshold, corrected, family_indices, replaced
+from nlp.calibration import Calibrator, Correction, Shift, Threshold, bent, corrected, family_indices, replaced
 from nlp.calibration_fit import (
     FEWEST,
     FOLDS,
@@ -24,6 +25,7 @@ from nlp.calibration_fit import (
     fit,
     fold_of,
     least_confidence,
+    straightened,
     thresholds,
 )
 from nlp.families import EVERY, FAMILIES
@@ -189,6 +191,26 @@ def test_equal_texts_share_a_fold() -> None:
     assert {fold_of(str(number)) for number in range(100)} == set(range(FOLDS))
 
 
+@pytest.mark.parametrize("power", [1.0, 1.6])
+def test_the_curve_is_the_power_that_straightens_the_logits(power: float) -> None:
+    honest = held_out({HEBREW: 6000, PERSIAN: 6000}, {HEBREW: 1.0, PERSIAN: 1.0})
+    crooked = replace(honest, logits=bent(honest.logits, 1 / power))
+    curve, straight = straightened(crooked)
+    assert curve == pytest.approx(power, abs=0.21)
+    assert straight.logits == pytest.approx(bent(crooked.logits, curve))
+    before, after = (cross_fitted(held, bias=False) for held in (crooked, straight))
+    assert losses(after, honest.truth).mean() <= losses(before, honest.truth).mean() + 1e-9
+
+
+@given(st.lists(st.floats(-30, 30), min_size=3, max_size=3), st.floats(0.5, 3))
+def test_a_curve_never_changes_the_order(logits: list[float], curve: float) -> None:
+    row = np.array([logits])
+    assert np.array_equal(bent(row, 1.0), row)
+    found = bent(row, curve)[0]
+    assert found.max() == 0
+    assert all(found[a] <= found[b] for a in range(3) for b in range(3) if logits[a] < logits[b])
+
+
 @given(st.lists(st.floats(-30, 30), min_size=3, max_size=3), st.floats(0.2, 5))
 def test_a_temperature_never_changes_the_answer(logits: list[float], temperature: float) -> None:
     row, families = np.array([logits]), np.array([HEBREW])
@@ -245,18 +267,20 @@ def changed(folder: Path, **fields: object) -> None:
 
 
 def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(folder: Path) -> None:
-    changed(folder, calibration={}, thresholds={})
+    changed(folder, calibration={}, thresholds={}, curves={})
     (before,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
     described = manifest.read(folder)
     calibration = {"sentiment": {"hebrew": Correction(temperature=4, texts=100)}}
     limits = {"sentiment": {EVERY: LIMIT.model_copy(update={"least": 0.99})}}
-    revision = manifest.revision(described.files, calibration, limits)
-    update = {"calibration": calibration, "thresholds": limits, "revision": revision}
+    curves = {"sentiment": 1.5}
+    revision = manifest.revision(described.files, calibration, limits, curves)
+    assert revision != manifest.revision(described.files, calibration, limits, {})
+    update = {"calibration": calibration, "thresholds": limits, "curves": curves, "revision": revision}
     manifest.write(folder, described.model_copy(update=update))
     assert manifest.read(folder).thresholds == limits
     (after,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
     old, new = (list(score.sentiment.probabilities.values()) for score in (before, after))
-    assert new == pytest.approx(softmax(np.log([old]) / 4)[0], abs=1e-3)
+    assert new == pytest.approx(softmax(bent(np.log([old]), 1.5) / 4)[0], abs=1e-3)
     assert (before.uncertain, after.uncertain) == ((), ("sentiment",))
     assert after.urgency == before.urgency
     assert after.model_revision == revision != before.model_revision
@@ -272,6 +296,8 @@ def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(fol
         {"calibration": {"sentiment": {"all": {"temperature": 0}}}},
         {"calibration": {"sentiment": {"all": {"temperature": 1, "bias": [0, 0]}}}},
         {"thresholds": {"urgency": {"all": {"least": 2, "stated": 0.8, "precision": 0.8, "coverage": 1, "texts": 1}}}},
+        {"curves": {"mood": 1.5}},
+        {"curves": {"sentiment": 0}},
         {"adapter": "adapter.npz"},
         {"files": {}},
         {"files": {"model.onnx": {"sha256": "0" * 64, "bytes": 1}}},
@@ -294,4 +320,4 @@ def test_a_manifest_names_files_of_its_own_folder_only(folder: Path, name: str) 
 
 def test_the_revision_of_a_bare_graph_is_the_start_of_its_checksum(shipped: OnnxScorer) -> None:
     files = manifest.read(SHIPPED).files
-    assert manifest.revision(files, {}, {}) == files["model.onnx"].sha256[:12]
+    assert manifest.revision(files, {}, {}, {}) == files["model.onnx"].sha256[:12]

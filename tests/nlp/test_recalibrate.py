@@ -41,7 +41,7 @@ def test_a_folder_gets_calibration_thresholds_and_a_new_revision(shipped: OnnxSc
     assert made.calibration.keys() == made.thresholds.keys() == {"sentiment", "urgency"}
     described = written(folder, made)
     assert manifest.read(folder) == described
-    assert described.revision != manifest.revision(described.files, {}, {})
+    assert described.revision != manifest.revision(described.files, {}, {}, {})
     assert [(row.task, row.lang, row.texts) for row in made.table] == [("sentiment", "en", 104), ("urgency", "en", 40)]
     assert "| sentiment | en | 104 |" in report(made)
     assert OnnxScorer(folder, threads=1).model_revision == described.revision
