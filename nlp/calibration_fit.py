@@ -3,11 +3,11 @@
 Owns the curve of a task, temperature and bias per language family, the choice of a threshold, and cross-fitting. Does
 not own their use (`calibration`) nor where the texts come from (`training.recalibrate`, `adapt`).
 
-A family's temperature is drawn towards that of the family it is a part of, or of all languages, as strongly as about a
-hundred texts would pull. A bias
-per class is fitted only where it lowers the loss on texts that had no part in it, in every set: the shares of classes
-differ between sets (one has no neutral texts at all), and a bias learns the share of its set. Whatever is said of how
-good a fit is comes from cross-fitting: each fold is answered by what the other folds taught.
+A family's temperature is drawn towards that of the family it is a part of, or of all languages, as strongly as about
+a hundred texts would pull. A bias per class is fitted only where it lowers the loss on texts that had no part in it,
+in every set: the shares of classes differ between sets (one has no neutral texts at all), and a bias learns the share
+of its set. Whatever is said of how good a fit is comes from cross-fitting: each fold is answered by what the other
+folds taught.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Figures of shipped models on the held-out part of every corpus: the tables of the model card.
 
-Owns nothing but the tables and the search for the same event in another language. Does not own the figures
-(`nlp.quality`). The first table is the card's own, to be put there as it is: a test compares its rows with the files.
+Owns nothing but the tables, the search for the same event in another language and the count of false alarms. Does not
+own the figures (`nlp.quality`). The first table is the card's own, to be put there as it is: a test compares its rows
+with the files.
 
     python -m nlp.training.measure nlp/weights/small nlp/weights/fast --data FOLDER
 """
@@ -26,6 +27,7 @@ from nlp.shipped import SIZES, folder_of
 from nlp.training.corpora import EVENT, Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.real_texts import real_corpora
 from streams.records import Score
+from streams.sources import rehearsal
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,36 @@ def same_event_found(examples: Sequence[Example], answers: Sequence[Answer]) -> 
     return float((events[near.argmax(axis=1)] == events).mean()), len(scored)
 
 
+def ordinary_texts() -> list[str]:
+    """Return every ordinary text of the rehearsal, its slots filled: customers and citizens on a calm day."""
+    found = []
+    for language in map(rehearsal.texts, rehearsal.LANGUAGES):
+        lines = [line.text for line in language.lines if line.part == "ordinary"]
+        for at, text in enumerate(lines):
+            for slot, words in language.slots.items():
+                text = text.replace(f"{{{slot}}}", words[at % len(words)])  # noqa: PLW2901
+            found.append(text)
+    return found
+
+
+def false_alarms(scorer: Scorer) -> tuple[list[str], int]:
+    """Return the ordinary texts of the rehearsal that come out as critical, and how many ordinary ones there are."""
+    texts = ordinary_texts()
+    answers = score_each(scorer, texts)
+    alarms = [t for t, a in zip(texts, answers, strict=True) if isinstance(a, Score) and a.urgency.label == CRITICAL]
+    return alarms, len(texts)
+
+
 def printed(folders: Sequence[Path], corpora: Sequence[Corpus]) -> None:
     """Measure the models in `folders` and print the tables."""
     names = [folder.name for folder in folders]
     given: list[list[list[Answer]]] = []
+    calm: list[str] = []
     for folder in folders:
         with closing(OnnxScorer(folder)) as scorer:
             given.append([answered(scorer, corpus) for corpus in corpora])
+            alarms, count = false_alarms(scorer)
+            calm.append(f"\n{folder.name}: critical among {count} ordinary rehearsal texts: {len(alarms)}.")
     print("\n".join(header(names)))
     rest = ["", "| task | texts | model | macro-recall | ECE | critical found |", "|---" * 6 + "|"]
     for task in LABELS:
@@ -129,6 +154,7 @@ def printed(folders: Sequence[Path], corpora: Sequence[Corpus]) -> None:
     for name, answers in zip(names, given, strict=True):
         share, count = same_event_found(corpora[at].dev, answers[at])
         print(f"\n{name}: the nearest text in another language tells the same event: {share:.2f} of {count} texts.")
+    print("\n".join(calm))
 
 
 def main() -> None:

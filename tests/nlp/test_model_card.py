@@ -77,7 +77,7 @@ def test_the_card_tells_the_shipped_files_figures_per_task_and_language(size: st
     with closing(OnnxScorer(folder_of(Path(size)))) as scorer:
         for corpus in own():
             answers = answered(scorer, corpus)
-            for task in LABELS:
+            for task in LABELS.keys() & set(corpus.tasks):
                 found[task, corpus.name] = len(corpus.dev), figures(corpus, answers, task).macro_f1
     assert found
     assert not gaps(size, found, card_figures(CARD.read_text(encoding="utf-8"))), STALE
