@@ -74,6 +74,7 @@ class Plan:
     size: int
     max_tokens: int
     seed: int
+    start: Path | None = None
 
 
 def student_of(teacher: Network, layers: int, inner: int) -> Network:
@@ -150,7 +151,10 @@ class Distiller:
         """Build the student, tokenise all texts, and have or load the teacher's answers."""
         torch.manual_seed(plan.seed)
         self.plan = plan
-        student = student_of(load_checkpoint(plan.checkpoint, "eager"), plan.layers, plan.inner)
+        if plan.start:
+            student = load_checkpoint(plan.start, "eager")
+        else:
+            student = student_of(load_checkpoint(plan.checkpoint, "eager"), plan.layers, plan.inner)
         quicken(student, _DROPPED)
         self.run = Run(student, Pace(plan.out, plan.minutes, plan.rate))
         self.corpora = [corpus for corpus in corpora_of(plan.data) if corpus.train]
@@ -220,6 +224,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=80)
     parser.add_argument("--seed", type=int, default=30)
+    parser.add_argument("--start", type=Path, default=None, help="an older student to go on from, of any teacher")
     Distiller(Plan(**vars(parser.parse_args()))).distil()
 
 
