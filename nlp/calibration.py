@@ -31,6 +31,7 @@ from nlp.logistic import Floats, Ints, logs, softmax
 from streams.records import Opinion, Score
 
 Entry = TypeVar("Entry")
+"""A correction or a threshold."""
 Array = NDArray[np.floating[Any]]
 Doubted = Literal["sentiment", "urgency"]
 DOUBTED: Final[tuple[Doubted, ...]] = get_args(Doubted)
@@ -86,8 +87,8 @@ class Shift:
 def bent(logits: Floats, curve: float) -> Floats:
     """Return the logits with each row's distances from its best one raised to the power `curve`; their order stays.
 
-    Smoothed labels teach a network never to be quite sure, so its distances are too small where it is right and too
-    large in the middle; no temperature mends both.
+    As far as numbers can tell: powers above 1 squeeze near ties. Smoothed labels teach a network never to be quite
+    sure, so its distances are too small where it is right and too large in the middle; no temperature mends both.
     """
     return logits if curve == 1 else -((logits.max(axis=1, keepdims=True) - logits) ** curve)
 
@@ -157,7 +158,8 @@ class Calibrator:
         curves: Mapping[str, float] | None = None,
     ) -> None:
         """Take what the manifest says of each of `tasks`; a task that a mapping leaves out is not touched by it."""
-        self._shifts, self._curves = dict(shifts or {}), dict(curves or {})
+        self._shifts = dict(shifts or {})
+        self._curves = {task: curve for task, curve in (curves or {}).items() if curve != 1}
         self._corrections = {task: _per_family(corrections[task]) for task in tasks if corrections.get(task)}
         self._least = {
             task: np.array([limit.least if (limit := _of(found, name)) else 0 for name in FAMILIES])

@@ -27,7 +27,7 @@ FAMILIES: Final[tuple[Family, ...]] = ("hebrew", "persian", "arabic", "english",
 WIDER: Final[dict[Family, Family]] = dict.fromkeys(LANGUAGES, "latin")
 """The family that a family is a part of: what has nothing of its own goes by it."""
 EVERY: Final = "all"
-"""The name that stands for all families together in tables of figures."""
+"""The name that stands for all families together."""
 
 _WINDOW: Final = 2000
 """Characters in which words are looked for; letters are counted in the whole text."""

@@ -41,10 +41,10 @@ class ModelFile(BaseModel):
 class Manifest(BaseModel):
     """Content of `manifest.json`.
 
-    `tasks` maps each task to its labels in the order of the model's output of that name. `temperatures` records by how
-    much the logits of each head were divided at export, for all languages alike. `embedding` is the name of the output
-    with unit vectors, or None. `curves` says of tasks by which power their logits are bent (`calibration.bent`).
-    `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
+    `tasks` maps each task to its labels in the order of the model's output of that name. `temperatures` records by
+    how much the logits of each head were divided at export, for all languages alike. `embedding` is the name of the
+    output with unit vectors, or None. `curves` says of tasks by which power their logits are bent
+    (`calibration.bent`). `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
     probabilities that come out of the graph; where they say nothing, nothing is done and nothing is uncertain.
     `adapter` is the name of the file with the shifts that people's labels taught, or None.
     """
@@ -109,6 +109,7 @@ def revision(
     thresholds and adapter.
     """
     model = files["model.onnx"].sha256
+    curves = {task: curve for task, curve in curves.items() if curve != 1}
     if not calibration and not thresholds and not curves and ADAPTER not in files:
         return model[:12]
     parts = [model, files[ADAPTER].sha256 if ADAPTER in files else ""]
@@ -116,7 +117,7 @@ def revision(
         plain = {task: {name: entry.model_dump() for name, entry in found.items()} for task, found in field.items()}
         parts.append(json.dumps(plain, sort_keys=True))
     if curves:
-        parts.append(json.dumps(dict(curves), sort_keys=True))
+        parts.append(json.dumps(curves, sort_keys=True))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 

@@ -29,7 +29,7 @@ POSTS: Final = "posts"
 _KINDS: Final = {"mentions": "own", "events": "events", "opinions": "plain", "posts": POSTS}
 _OWN_WEIGHT: Final = 0.1
 _POSTS_WEIGHT: Final = 0.05
-"""Share of our own posts of a language beside the public sets, whose tweets of a language have 0.07."""
+"""Weight of our own posts of a language beside the public sets, whose tweets of a language have 0.07."""
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
 _LINK_OR_HANDLE: Final = re.compile(r"https?\S*|@\w+")
 _WORD: Final = re.compile(r"\w+")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import random
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import BertConfig
 
 from nlp.grouping import groups
+from nlp.manifest import checksum
 from nlp.network import PREFIX, Network, load_checkpoint, save_checkpoint
 from nlp.onnx_cpu import cores, session
 from nlp.scorer import LABELS
@@ -46,6 +48,8 @@ from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
 from nlp.training.train import SPARED
 
+_ASKED: Final = "asked"
+"""Checksum of the texts that the answers in a file of targets are of."""
 _OUTPUTS: Final = (*LABELS, "embedding")
 _TRUTH: Final = 0.3
 """Weight of the people's label beside the teacher's opinion of the same text."""
@@ -93,6 +97,13 @@ def student_of(teacher: Network, layers: int, inner: int) -> Network:
         mine.output.LayerNorm.load_state_dict(theirs.output.LayerNorm.state_dict())
         _prune(theirs.intermediate.dense, theirs.output.dense, mine.intermediate.dense, mine.output.dense)
     return student
+
+
+def check_same_words(start: Path, checkpoint: Path) -> None:
+    """Raise SystemExit if the student in `start` reads other pieces, or other vectors of them, than `checkpoint`."""
+    for name in ("tokenizer.json", "words.npz"):
+        if checksum(start / name) != checksum(checkpoint / name):
+            raise SystemExit(f"{start}: its {name} is not that of {checkpoint}; start from the teacher instead")
 
 
 def _prune(wide_in: nn.Linear, wide_out: nn.Linear, thin_in: nn.Linear, thin_out: nn.Linear) -> None:
@@ -152,6 +163,7 @@ class Distiller:
         torch.manual_seed(plan.seed)
         self.plan = plan
         if plan.start:
+            check_same_words(plan.start, plan.checkpoint)
             student = load_checkpoint(plan.start, "eager")
         else:
             student = student_of(load_checkpoint(plan.checkpoint, "eager"), plan.layers, plan.inner)
@@ -177,14 +189,17 @@ class Distiller:
         return shares
 
     def _targets(self, items: list[Item]) -> dict[str, Tensor]:
+        """Return the teacher's answers; those of an earlier start are taken if they are of these very texts."""
         path = self.plan.out / "targets.npz"
-        if not path.exists():
+        asked = np.array(zlib.crc32(repr([item.ids for item in items]).encode()))
+        stored = np.load(path) if path.exists() else {}
+        if _ASKED not in stored or stored[_ASKED] != asked:
             self.plan.out.mkdir(parents=True, exist_ok=True)
             began = time.monotonic()
             made = soft_targets(self.plan.teacher, items)
             print(f"{len(items)} texts taught in {time.monotonic() - began:.0f} s", flush=True)
-            np.savez(path, **{name: rows.numpy() for name, rows in made.items()})
-        return {name: torch.from_numpy(rows) for name, rows in np.load(path).items()}
+            np.savez(path, **{name: rows.numpy() for name, rows in made.items()} | {_ASKED: asked})
+        return {name: torch.from_numpy(rows) for name, rows in np.load(path).items() if name != _ASKED}
 
     def distil(self) -> None:
         """Train until the budget is spent, then write the checkpoint folder."""
@@ -224,7 +239,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=80)
     parser.add_argument("--seed", type=int, default=30)
-    parser.add_argument("--start", type=Path, default=None, help="an older student to go on from, of any teacher")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        default=None,
+        help="an older student of the same words to go on from; its shape stays, whatever --layers says",
+    )
     Distiller(Plan(**vars(parser.parse_args()))).distil()
 
 

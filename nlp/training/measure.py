@@ -112,7 +112,7 @@ def same_event_found(examples: Sequence[Example], answers: Sequence[Answer]) -> 
 
 
 def ordinary_texts() -> list[str]:
-    """Return every ordinary text of the rehearsal, its slots filled: customers and citizens on a calm day."""
+    """Return every ordinary text of the rehearsal, its slots filled in one way: a calm day in four languages."""
     found = []
     for language in map(rehearsal.texts, rehearsal.LANGUAGES):
         lines = [line.text for line in language.lines if line.part == "ordinary"]
@@ -123,24 +123,23 @@ def ordinary_texts() -> list[str]:
     return found
 
 
-def false_alarms(scorer: Scorer) -> tuple[list[str], int]:
-    """Return the ordinary texts of the rehearsal that come out as critical, and how many ordinary ones there are."""
-    texts = ordinary_texts()
+def false_alarms(scorer: Scorer, texts: Sequence[str]) -> list[str]:
+    """Return those of the ordinary `texts` that come out as critical."""
     answers = score_each(scorer, texts)
-    alarms = [t for t, a in zip(texts, answers, strict=True) if isinstance(a, Score) and a.urgency.label == CRITICAL]
-    return alarms, len(texts)
+    return [t for t, a in zip(texts, answers, strict=True) if isinstance(a, Score) and a.urgency.label == CRITICAL]
 
 
 def printed(folders: Sequence[Path], corpora: Sequence[Corpus]) -> None:
     """Measure the models in `folders` and print the tables."""
     names = [folder.name for folder in folders]
     given: list[list[list[Answer]]] = []
-    calm: list[str] = []
+    ordinary, calm = ordinary_texts(), list[str]()
     for folder in folders:
         with closing(OnnxScorer(folder)) as scorer:
             given.append([answered(scorer, corpus) for corpus in corpora])
-            alarms, count = false_alarms(scorer)
-            calm.append(f"\n{folder.name}: critical among {count} ordinary rehearsal texts: {len(alarms)}.")
+            alarms = false_alarms(scorer, ordinary)
+            calm.append(f"\n{folder.name}: critical among {len(ordinary)} ordinary rehearsal texts: {len(alarms)}")
+            calm += [f"  {text}" for text in alarms]
     print("\n".join(header(names)))
     rest = ["", "| task | texts | model | macro-recall | ECE | critical found |", "|---" * 6 + "|"]
     for task in LABELS:

@@ -26,12 +26,12 @@ from nlp.logistic import Floats, softmax
 from nlp.onnx_cpu import GraphAnswers, OnnxScorer
 from nlp.quality import calibration_error
 from nlp.scorer import LABELS
-from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
+from nlp.training.corpora import POSTS, Corpus, Example, own_corpora, own_files, sentiment_corpora
 
 MOST: Final = 800
 """Held-out texts of one corpus, evenly picked: no set outweighs all others of its family."""
-_COMPOSED: Final = "plain-"
-"""Corpora of composed verdicts: far easier than what people write, so no measure of confidence."""
+_EASY: Final = ("plain-", f"{POSTS}-")
+"""Corpora of our own writing beside which there are public ones of the kind: no measure of confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,14 @@ class Calibrated:
 
 
 def held_out(corpora: Sequence[Corpus]) -> tuple[list[Example], list[str]]:
-    """Return the held-out examples of the corpora that people wrote, at most about MOST of each, and their corpora."""
+    """Return the held-out examples that a model's confidence is set by, at most about MOST of each, and their corpora.
+
+    Neither composed verdicts nor our own posts: both are easier than what people write.
+    """
     examples: list[Example] = []
     sets: list[str] = []
     for corpus in corpora:
-        if not corpus.name.startswith(_COMPOSED):
+        if not corpus.name.startswith(_EASY):
             picked = corpus.dev[:: max(1, len(corpus.dev) // MOST)]
             examples += picked
             sets += [corpus.name] * len(picked)
@@ -149,19 +152,24 @@ def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
         made.calibration[task], after = calibrate(held)
         if task in STATED:
             made.thresholds[task] = thresholds(after, held, STATED[task])
-        made.table.extend(_rows(task, plain, after, np.array([example.lang for example in examples])))
+        made.table.extend(
+            _rows(task, plain if shift is None else held, after, np.array([example.lang for example in examples]))
+        )
     return made
 
 
 def written(folder: Path, made: Calibrated) -> manifest.Manifest:
-    """Put calibration, thresholds and the new revision into the manifest of `folder`; return it."""
+    """Put what was made and the new revision into the manifest of `folder`; return it. Other tasks keep theirs."""
     described = manifest.read(folder)
     update = {
-        "curves": made.curves,
-        "calibration": made.calibration,
-        "thresholds": made.thresholds,
-        "revision": manifest.revision(described.files, made.calibration, made.thresholds, made.curves),
+        "curves": {**described.curves, **made.curves},
+        "calibration": {**described.calibration, **made.calibration},
+        "thresholds": {**described.thresholds, **made.thresholds},
     }
+    described = described.model_copy(update=update)
+    update["revision"] = manifest.revision(
+        described.files, described.calibration, described.thresholds, described.curves
+    )
     described = described.model_copy(update=update)
     manifest.write(folder, described)
     return described

@@ -79,8 +79,9 @@ def corpora_of(plan: Plan) -> list[Corpus]:
     if plan.stage == "sentiment":
         return public
     own += real_corpora(plan.data)
+    every = sum(corpus.share for corpus in public)
     for corpus in public:
-        corpus.share *= 1 - plan.own_share
+        corpus.share *= (1 - plan.own_share) / every
     for corpus in own:
         corpus.share = plan.own_share * len(corpus.train) / sum(len(c.train) for c in own)
     return public + own

@@ -13,13 +13,14 @@ from nlp.onnx_cpu import OnnxScorer
 from nlp.scorer import LABELS
 from nlp.shipped import SIZES, folder_of
 from nlp.training.corpora import Corpus, own_corpora, own_files
-from nlp.training.measure import Figures, answered, figures, header, row
+from nlp.training.measure import Figures, answered, false_alarms, figures, header, ordinary_texts, row
 
 CARD = Path(__file__).parents[2] / "docs" / "model-card.md"
 NEAR = 0.02
 """How far a figure may lie from the card's: another processor rounds int8 products otherwise, a text or two change."""
 TEXTS_APART = 2
 COMPOSED = "plain-"
+OURS = ("own-", "posts-", "events")
 """Composed verdicts teach plain words; the card judges nothing by them."""
 STALE = "take the first table of `python -m nlp.training.measure --data FOLDER` into docs/model-card.md"
 
@@ -67,7 +68,7 @@ def gaps(
         elif abs(cell.macro_f1 - macro_f1) > max(NEAR, TEXTS_APART / count):
             said.append(f"{model}, {task}, {texts}: macro-F1 {macro_f1:.3f}, the card says {cell.macro_f1:.3f}")
     known = {texts for _, texts in found}
-    gone = [key for key in card if key[0] == model and key[2].startswith("own-") and key[2] not in known]
+    gone = [key for key in card if key[0] == model and key[2].startswith(OURS) and key[2] not in known]
     return said + [f"{', '.join(key)}: the card has a row of texts that are not there" for key in gone]
 
 
@@ -105,3 +106,13 @@ def test_what_is_measured_is_printed_as_the_card_has_it() -> None:
     }
     assert text.splitlines()[0] in CARD.read_text(encoding="utf-8")
     assert "| low 0.50, critical found at precision 0.7: 0.83 |" in text
+
+
+def test_ordinary_texts_are_whole_and_false_alarms_are_those_called_critical() -> None:
+    texts = ordinary_texts()
+    assert len(texts) == len(set(texts)) > 150
+    assert not [text for text in texts if "{" in text]
+    with closing(OnnxScorer(folder_of(None))) as scorer:
+        assert len(false_alarms(scorer, texts)) <= len(texts) // 20
+        fire = "help, fire in the stairwell, my mother cannot get out"
+        assert false_alarms(scorer, ["lovely weather today", "", fire]) == [fire]

@@ -17,7 +17,7 @@ from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the 
 from nlp.scorer import LABELS  # noqa: E402 - as above
 from nlp.training import average  # noqa: E402 - as above
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of  # noqa: E402 - as above
-from nlp.training.distil import variant  # noqa: E402 - as above
+from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -151,3 +151,13 @@ def test_the_mean_of_checkpoints_lies_between_them(tmp_path: Path) -> None:
     narrow.encoder.config.save_pretrained(base)
     with pytest.raises(ValueError, match="another network"):
         average.mean_of([(folders[0], 0.5), (saved(tmp_path / "narrow", narrow, base), 0.5)])
+
+
+def test_a_student_of_other_words_is_refused(tmp_path: Path) -> None:
+    for folder, words in (("old", b"a"), ("same", b"a"), ("other", b"b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+        (tmp_path / folder / "words.npz").write_bytes(words)
+    check_same_words(tmp_path / "old", tmp_path / "same")
+    with pytest.raises(SystemExit, match=r"its words\.npz is not that of"):
+        check_same_words(tmp_path / "old", tmp_path / "other")
