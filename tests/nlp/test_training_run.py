@@ -15,8 +15,9 @@ transformers = pytest.importorskip("transformers", reason=MISSES)
 
 from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the extra is
 from nlp.scorer import LABELS  # noqa: E402 - as above
-from nlp.training import average  # noqa: E402 - as above
+from nlp.training import average, train  # noqa: E402 - as above
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of  # noqa: E402 - as above
+from nlp.training.corpora import Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
 
@@ -161,3 +162,20 @@ def test_a_student_of_other_words_is_refused(tmp_path: Path) -> None:
     check_same_words(tmp_path / "old", tmp_path / "same")
     with pytest.raises(SystemExit, match=r"its words\.npz is not that of"):
         check_same_words(tmp_path / "old", tmp_path / "other")
+
+
+def test_our_own_mentions_have_the_share_that_the_plan_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    example = Example("text", {"sentiment": 0}, "en")
+
+    def corpora(*names: str) -> list[Corpus]:
+        return [Corpus(name, 0.6, [example]) for name in names]
+
+    monkeypatch.setattr(train, "sentiment_corpora", lambda _: corpora("tweets-en", "semeval"))
+    monkeypatch.setattr(train, "auxiliary_corpora", lambda _: corpora("crisis"))
+    monkeypatch.setattr(train, "own_corpora", lambda _: corpora("own-en", "posts-en"))
+    monkeypatch.setattr(train, "real_corpora", lambda _: corpora("real-en"))
+    plan = train.Plan(tmp_path, tmp_path, tmp_path, "all", 1, None, 1e-4, 0, 32, 80, 1, own_share=0.3)
+    shares = {corpus.name: corpus.share for corpus in train.corpora_of(plan)}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["own-en"] + shares["real-en"] == pytest.approx(0.3)
+    assert shares["posts-en"] == pytest.approx(0.7 / 4)
