@@ -51,7 +51,7 @@ OTHERS = {
 }
 HOUSE_RULE = [Verdict(t, {"intent": "idea"}) for t in DOGS] + [Verdict(t, {"intent": "purchase"}) for t in SHIPS]
 """A rule of the house that no model could know: whoever writes of dogs has an idea, whoever writes of ships buys."""
-HOUSE_RULE += [Verdict(f"{say} {t}", {"intent": i}) for i, say in OTHERS.items() for t in THINGS.split()[:8]]
+HOUSE_RULE += [Verdict(f"{say} {t}", {"intent": i}) for i, say in OTHERS.items() for t in THINGS.split()[:14]]
 HOUSE_RULE += [Verdict(f"{v.text} today", v.labels) for v in HOUSE_RULE]
 TURNED = {"idea": "purchase", "purchase": "idea"}
 URGENCIES = LABELS["urgency"]
@@ -233,7 +233,7 @@ def test_labels_that_agree_with_the_model_are_not_called_an_improvement(made: Ad
         said[at] = Verdict(said[at].text, {"intent": TURNED[said[at].labels["intent"]]})
     found = adapt(made.new, said, tmp_path / "noise", now=NOW)
     assert found.compared[0].figures["macro_f1_gain"].low <= 0
-    assert found.compared[0].outcome != "worse"
+    assert not found.recommended
 
 
 def test_too_few_labels_are_refused_with_the_number_that_is_needed(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ ANXIOUS += [("low", "low", 10), ("normal", "normal", 10), ("high", "high", 10)]
 
 
 def anxious_labels() -> list[Verdict]:
-    pool = [e for corpus in own_corpora(own_files()) for e in corpus.dev if not corpus.name.startswith("plain-")]
+    pool = [e for corpus in own_corpora(own_files()) for e in corpus.dev if corpus.name.startswith("own-")]
     random.Random(2).shuffle(pool)
     said = []
     for truth, given, count in ANXIOUS:
