@@ -14,9 +14,13 @@ def test_every_step_is_a_module_and_feeds_the_next(tmp_path: Path) -> None:
     found = steps(tmp_path / "data", tmp_path / "work", 3.0)
     assert all(find_spec(step.module) for step in found)
     made = [str(step.makes.parent) for step in found if step.makes]
-    assert len(made) == len(set(made)) == 6
-    for folder in made:
-        assert any(folder in argument for step in found[1:] for argument in step.arguments)
+    assert len(made) == len(set(made)) == 8
+    for at, folder in enumerate(made):
+        readers = [n for n, step in enumerate(found) if step.makes is None or str(step.makes.parent) != folder]
+        assert any(folder == argument.partition("=")[0] for n in readers if n > at for argument in found[n].arguments)
+    for at, step in enumerate(found):  # nothing is read before it is made
+        for argument in step.arguments:
+            assert argument.partition("=")[0] not in made[at + 1 :]
 
 
 def test_done_steps_are_skipped_and_a_failure_ends_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
