@@ -109,14 +109,15 @@ def _plain_form(form: re.Match[str]) -> str:
 
 
 def _latin(text: str, diacritics: int) -> Family:
-    words = _WORDS.findall(text[:_WINDOW].lower())
+    text = text[:_WINDOW].lower()
+    words = _WORDS.findall(text)
     english = sum(map(_ENGLISH_WORDS.__contains__, words))
     others = sum(map(_LATIN_WORDS.__contains__, words)) + diacritics
     if english == others == 0:
         return "english" if any(map(_ENGLISH_SPELLING.search, words)) else "latin"
     if english >= others:
         return "english"
-    return language(text[:_WINDOW].lower(), words) or "latin"
+    return language(text, words) or "latin"
 
 
 def _arabic(text: str) -> Family:

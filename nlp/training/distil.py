@@ -49,7 +49,7 @@ from nlp.training.run import Pace, Run, hidden, quicken
 from nlp.training.train import SPARED
 
 _ASKED: Final = "asked"
-"""Checksum of the texts that the answers in a file of targets are of."""
+"""Checksum of the teacher and the texts that the answers in a file of targets are of."""
 _OUTPUTS: Final = (*LABELS, "embedding")
 _TRUTH: Final = 0.3
 """Weight of the people's label beside the teacher's opinion of the same text."""
@@ -189,9 +189,10 @@ class Distiller:
         return shares
 
     def _targets(self, items: list[Item]) -> dict[str, Tensor]:
-        """Return the teacher's answers; those of an earlier start are taken if they are of these very texts."""
+        """Return the teacher's answers; those of an earlier start are taken if texts and teacher are the same."""
         path = self.plan.out / "targets.npz"
-        asked = np.array(zlib.crc32(repr([item.ids for item in items]).encode()))
+        teacher = checksum(self.plan.teacher / "model.onnx").sha256
+        asked = np.array(zlib.crc32(repr([teacher, *(item.ids for item in items)]).encode()))
         stored = np.load(path) if path.exists() else {}
         if _ASKED not in stored or stored[_ASKED] != asked:
             self.plan.out.mkdir(parents=True, exist_ok=True)

@@ -167,10 +167,8 @@ def written(folder: Path, made: Calibrated) -> manifest.Manifest:
         "thresholds": {**described.thresholds, **made.thresholds},
     }
     described = described.model_copy(update=update)
-    update["revision"] = manifest.revision(
-        described.files, described.calibration, described.thresholds, described.curves
-    )
-    described = described.model_copy(update=update)
+    found = manifest.revision(described.files, described.calibration, described.thresholds, described.curves)
+    described = described.model_copy(update={"revision": found})
     manifest.write(folder, described)
     return described
 
