@@ -13,7 +13,7 @@ import pytest
 
 from nlp.calibration import Correction, Threshold
 from nlp.onnx_cpu import OnnxScorer
-from nlp.scorer import LABELS, ModelFilesDamaged
+from nlp.scorer import LABELS, URGENCY, ModelFilesDamaged
 from tests.nlp.stated_orders import relabelled
 
 MISSES = "misses how torch reads the shipped file: torch, transformers or onnx is not installed (extra gpu)"
@@ -70,6 +70,7 @@ def network(base: Path) -> Network:
         layer_norm_eps=1e-7,
         attn_implementation="eager",
     )
+    torch.manual_seed(11)
     made = Network(config, LABELS)
     made.eval()
     chance = torch.Generator().manual_seed(11)
@@ -77,6 +78,7 @@ def network(base: Path) -> Network:
         for value in made.parameters():
             value.add_(torch.randn(value.shape, generator=chance) * 0.1)
         made.encoder.embeddings.word_embeddings.weight.copy_(words)
+        made.heads[URGENCY].bias[-1] += 5.0  # sure of its urgency, so that only a threshold can put it in doubt
     return made
 
 
