@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from nlp.scorer import Unscorable
+from nlp.scorer import LABELS, SENTIMENT, Unscorable
 from nlp.training.corpora import EVENT, TASKS
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAD: Final = 1
 UNKNOWN: Final = 3
+_NO_OPINION: Final = (0.0,) * len(LABELS[SENTIMENT])
 _WINDOW: Final = 32
 """Batches that are sorted by length together: enough to save padding, little enough to stay random."""
 
@@ -34,17 +35,22 @@ class Item:
     ids: list[int]
     labels: dict[str, int]
     row: int = -1
+    opinion: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded ids and mask (count, tokens), per task the labels (count), rows (count); all from the corpus `name`."""
+    """Padded ids and mask (count, tokens), per task the labels (count), rows (count); all from the corpus `name`.
+
+    `opinions` (count, sentiments) are a second annotator's distributions; a row of zeros where there is none.
+    """
 
     name: str
     ids: Tensor
     mask: Tensor
     labels: dict[str, Tensor]
     rows: Tensor
+    opinions: Tensor
 
 
 def tokenise(encoder: TextEncoder, examples: list[Example]) -> list[Item]:
@@ -56,7 +62,7 @@ def tokenise(encoder: TextEncoder, examples: list[Example]) -> list[Item]:
         except Unscorable:
             continue
     encoded = encoder.encode([text for text, _ in readable])
-    return [Item(ids, example.labels) for ids, (_, example) in zip(encoded, readable, strict=True)]
+    return [Item(ids, one.labels, opinion=one.opinion) for ids, (_, one) in zip(encoded, readable, strict=True)]
 
 
 def padded(items: list[Item]) -> tuple[Tensor, Tensor]:
@@ -73,7 +79,8 @@ def padded(items: list[Item]) -> tuple[Tensor, Tensor]:
 def batch_of(items: list[Item], name: str) -> Batch:
     """Return the items of one corpus as one batch."""
     labels = {task: torch.tensor([item.labels[task] for item in items]) for task in items[0].labels}
-    return Batch(name, *padded(items), labels, torch.tensor([item.row for item in items]))
+    opinions = torch.tensor([item.opinion or _NO_OPINION for item in items])
+    return Batch(name, *padded(items), labels, torch.tensor([item.row for item in items]), opinions)
 
 
 def endless(items: list[Item], size: int, chance: random.Random) -> Iterator[list[Item]]:

@@ -60,11 +60,15 @@ EVENT: Final = "event"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text with the labels that are known of it: task -> index into TASKS[task]."""
+    """One text with the labels that are known of it: task -> index into TASKS[task].
+
+    `opinion` is a second annotator's distribution over the labels of sentiment, empty where there is none.
+    """
 
     text: str
     labels: dict[str, int]
     lang: str
+    opinion: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)

@@ -21,9 +21,10 @@ from typing import Final
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from nlp.network import PREFIX, from_base, load_checkpoint, save_checkpoint
+from nlp.scorer import SENTIMENT
 from nlp.tokens import TextEncoder
 from nlp.training.batches import Batch, class_weights, mixed
 from nlp.training.corpora import (
@@ -39,6 +40,7 @@ from nlp.training.corpora import (
 from nlp.training.early_stop import EarlyStop
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
+from nlp.training.second_opinions import read, with_opinions
 
 _LOOK_EVERY: Final = 540.0
 _PATIENCE: Final = 3
@@ -52,6 +54,8 @@ SPARED: Final = 3
 _MEANING: Final = 0.3
 """Weight of drawing the texts of one event together, beside their labels."""
 _SHARPNESS: Final = 0.05
+_TRUST: Final = 0.5
+"""Weight of a second annotator's opinion beside the set's own label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Plan:
 def corpora_of(plan: Plan) -> list[Corpus]:
     """Return the corpora of the plan's stage with their shares of the batches."""
     posts, own = posts_and_others(own_corpora(own_files()))
-    public = sentiment_corpora(plan.data) + posts + auxiliary_corpora(plan.data)
+    public = with_opinions(sentiment_corpora(plan.data), read()) + posts + auxiliary_corpora(plan.data)
     if plan.stage == "sentiment":
         return public
     own += real_corpora(plan.data)
@@ -122,11 +126,22 @@ class Trainer:
             if task == EVENT:
                 part = _MEANING * meaning_loss(pooled, labels)
             else:
-                weights = self._weights[batch.name][task]
-                part = cross_entropy(network.heads[task](pooled), labels, weight=weights, label_smoothing=_SMOOTHING)
+                weights, logits = self._weights[batch.name][task], network.heads[task](pooled)
+                wanted = blended(labels, batch.opinions) if task == SENTIMENT else labels
+                part = cross_entropy(logits, wanted, weight=weights, label_smoothing=_SMOOTHING)
             parts[task] = part.item()
             total = total + part
         return total, parts
+
+
+def blended(labels: Tensor, opinions: Tensor, trust: float = _TRUST) -> Tensor:
+    """Return targets (count, classes): the label, and to the share `trust` the second opinion where there is one.
+
+    `labels` (count) of class numbers, `opinions` (count, classes) with rows of zeros for none.
+    """
+    own = one_hot(labels, opinions.shape[1]).float()
+    judged = opinions.sum(-1, keepdim=True) > 0
+    return torch.where(judged, (1 - trust) * own + trust * opinions, own)
 
 
 def meaning_loss(pooled: Tensor, events: Tensor) -> Tensor:

@@ -154,6 +154,16 @@ def test_the_mean_of_checkpoints_lies_between_them(tmp_path: Path) -> None:
         average.mean_of([(folders[0], 0.5), (saved(tmp_path / "narrow", narrow, base), 0.5)])
 
 
+def test_a_second_opinion_softens_a_label_and_no_opinion_leaves_it() -> None:
+    opinions = torch.tensor([[0.1, 0.8, 0.1], [0.0, 0.0, 0.0]])
+    wanted = train.blended(torch.tensor([2, 1]), opinions, trust=0.5)
+    assert wanted[0].tolist() == pytest.approx([0.05, 0.4, 0.55])
+    assert wanted[1].tolist() == [0.0, 1.0, 0.0]
+    (batch,) = [batch_of([Item([0, 2], {"sentiment": 1}), Item([0, 2], {"sentiment": 1}, -1, (0.2, 0.3, 0.5))], "toy")]
+    assert batch.opinions.tolist()[0] == [0.0, 0.0, 0.0]
+    assert batch.opinions.tolist()[1] == pytest.approx([0.2, 0.3, 0.5])
+
+
 def test_a_student_of_other_words_is_refused(tmp_path: Path) -> None:
     for folder, words in (("old", b"a"), ("same", b"a"), ("other", b"b")):
         (tmp_path / folder).mkdir()
