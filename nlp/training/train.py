@@ -126,12 +126,20 @@ class Trainer:
             if task == EVENT:
                 part = _MEANING * meaning_loss(pooled, labels)
             else:
-                weights, logits = self._weights[batch.name][task], network.heads[task](pooled)
                 wanted = blended(labels, batch.opinions) if task == SENTIMENT else labels
-                part = cross_entropy(logits, wanted, weight=weights, label_smoothing=_SMOOTHING)
+                part = label_loss(network.heads[task](pooled), labels, wanted, self._weights[batch.name][task])
             parts[task] = part.item()
             total = total + part
         return total, parts
+
+
+def label_loss(logits: Tensor, labels: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean loss of `logits` (count, classes), each text weighted by the class of its own label.
+
+    `wanted` are the targets: `labels` themselves or distributions (count, classes); `weights` (classes).
+    """
+    summed = cross_entropy(logits, wanted, weight=weights, label_smoothing=_SMOOTHING, reduction="sum")
+    return summed / weights[labels].sum()
 
 
 def blended(labels: Tensor, opinions: Tensor, trust: float = _TRUST) -> Tensor:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +18,11 @@ transformers = pytest.importorskip("transformers", reason=MISSES)
 from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the extra is
 from nlp.scorer import LABELS  # noqa: E402 - as above
 from nlp.training import average, train  # noqa: E402 - as above
-from nlp.training.batches import UNKNOWN, Batch, Item, batch_of  # noqa: E402 - as above
+from nlp.training.batches import UNKNOWN, Batch, Item, batch_of, mixed  # noqa: E402 - as above
 from nlp.training.corpora import Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
+from nlp.training.second_opinions import Opinion  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -159,9 +162,39 @@ def test_a_second_opinion_softens_a_label_and_no_opinion_leaves_it() -> None:
     wanted = train.blended(torch.tensor([2, 1]), opinions, trust=0.5)
     assert wanted[0].tolist() == pytest.approx([0.05, 0.4, 0.55])
     assert wanted[1].tolist() == [0.0, 1.0, 0.0]
-    (batch,) = [batch_of([Item([0, 2], {"sentiment": 1}), Item([0, 2], {"sentiment": 1}, -1, (0.2, 0.3, 0.5))], "toy")]
-    assert batch.opinions.tolist()[0] == [0.0, 0.0, 0.0]
-    assert batch.opinions.tolist()[1] == pytest.approx([0.2, 0.3, 0.5])
+
+
+def test_a_target_without_opinion_costs_what_its_label_does() -> None:
+    torch.manual_seed(3)
+    logits, labels, weights = torch.randn(9, 3), torch.arange(9) % 3, torch.tensor([0.4, 1.0, 3.0])
+    plain = torch.nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=train._SMOOTHING)
+    assert train.label_loss(logits, labels, labels, weights) == pytest.approx(plain.item(), rel=1e-5)
+    alone = train.blended(labels, torch.zeros(9, 3))
+    assert train.label_loss(logits, labels, alone, weights) == pytest.approx(plain.item(), rel=1e-5)
+    doubted = train.blended(labels, torch.full((9, 3), 1 / 3))
+    assert train.label_loss(logits, labels, doubted, weights) != pytest.approx(plain.item(), rel=1e-2)
+
+
+def test_an_opinion_reaches_the_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From the file over the corpora, the tokens and the batch: each step that forgets it makes the losses equal."""
+    network, encoder = tiny(), SimpleNamespace(readable=str, encode=lambda texts: [[0, 5, 6, 7, 2]] * len(texts))
+    losses = []
+    for answers in (("positive", ""), ("", "")):
+        opinion = Opinion("a.tsv", 1, sha256(b"text").hexdigest()[:16], answers)
+        monkeypatch.setattr(train, "read", lambda opinion=opinion: [opinion])
+        monkeypatch.setattr(
+            train, "sentiment_corpora", lambda _: [Corpus("a", 1, [Example("text", {"sentiment": 0}, "en")])]
+        )
+        for name in ("own_corpora", "auxiliary_corpora", "real_corpora"):
+            monkeypatch.setattr(train, name, lambda _: [])
+        plan = train.Plan(tmp_path, tmp_path, tmp_path, "sentiment", 1, None, 1e-4, 0, 32, 80, 1, own_share=0.3)
+        trainer = train.Trainer.__new__(train.Trainer)
+        trainer.corpora = train.corpora_of(plan)
+        trainer.run = SimpleNamespace(network=network)
+        trainer._weights = {"a": {"sentiment": torch.ones(3)}}
+        torch.manual_seed(5)
+        losses.append(trainer.loss(next(mixed(trainer.corpora, encoder, 1, 1)))[1]["sentiment"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
 
 
 def test_a_student_of_other_words_is_refused(tmp_path: Path) -> None:
