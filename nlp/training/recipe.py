@@ -34,7 +34,7 @@ class Step:
 
 
 def steps(data: Path, work: Path, hours: float) -> list[Step]:
-    """Return the steps; `hours` is what the trainings share: the shipped files took about five on two cores, in parts.
+    """Return the steps; `hours` is what the trainings share: the shipped files took about seven on two cores, in parts.
 
     The third training leans towards public posts again, and the mean of its start and its end keeps what both know. To
     train on from that mean for a short while and to take the mean once more is worth more than any longer training.
