@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -177,7 +177,7 @@ def test_a_target_without_opinion_costs_what_its_label_does() -> None:
 
 def test_an_opinion_reaches_the_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From the file over the corpora, the tokens and the batch: each step that forgets it makes the losses equal."""
-    network, encoder = tiny(), SimpleNamespace(readable=str, encode=lambda texts: [[0, 5, 6, 7, 2]] * len(texts))
+    network, encoder = tiny(), cast("Any", SimpleNamespace(readable=str, encode=lambda t: [[0, 5, 6, 7, 2]] * len(t)))
     losses = []
     for answers in (("positive", ""), ("", "")):
         opinion = Opinion("a.tsv", 1, sha256(b"text").hexdigest()[:16], answers)
@@ -188,7 +188,7 @@ def test_an_opinion_reaches_the_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         for name in ("own_corpora", "auxiliary_corpora", "real_corpora"):
             monkeypatch.setattr(train, name, lambda _: [])
         plan = train.Plan(tmp_path, tmp_path, tmp_path, "sentiment", 1, None, 1e-4, 0, 32, 80, 1, own_share=0.3)
-        trainer = train.Trainer.__new__(train.Trainer)
+        trainer = cast("Any", train.Trainer.__new__(train.Trainer))
         trainer.corpora = train.corpora_of(plan)
         trainer.run = SimpleNamespace(network=network)
         trainer._weights = {"a": {"sentiment": torch.ones(3)}}
