@@ -36,7 +36,7 @@ _PULLS: Final = (30.0, 60.0)
 """How strongly inverse temperature (a normal prior of deviation 0.18) and bias are drawn to what held before."""
 _KIN: Final = (300.0, 60.0)
 """How strongly those of a family are drawn to the wider one (deviation 0.06). Of 10, 30, 100, 300, 600, 1,500 and
-100,000 the loss of cross-fitted answers was lowest from 300 to 600, in each task."""
+100,000 the loss of cross-fitted answers, summed over the tasks, was lowest and alike from 300 to 1,500."""
 _LET_GO: Final = 25.0
 """One over the squared distance (0.2) from which an inverse temperature is hardly drawn back."""
 _FREE: Final = (1e-6, 1.0)

@@ -26,6 +26,7 @@ from torch.nn.functional import cross_entropy, normalize, one_hot
 from nlp.network import PREFIX, from_base, load_checkpoint, save_checkpoint
 from nlp.scorer import SENTIMENT
 from nlp.tokens import TextEncoder
+from nlp.training import second_opinions
 from nlp.training.batches import Batch, class_weights, mixed
 from nlp.training.corpora import (
     EVENT,
@@ -40,7 +41,6 @@ from nlp.training.corpora import (
 from nlp.training.early_stop import EarlyStop
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
-from nlp.training.second_opinions import read, with_opinions
 
 _LOOK_EVERY: Final = 540.0
 _PATIENCE: Final = 3
@@ -79,7 +79,8 @@ class Plan:
 def corpora_of(plan: Plan) -> list[Corpus]:
     """Return the corpora of the plan's stage with their shares of the batches."""
     posts, own = posts_and_others(own_corpora(own_files()))
-    public = with_opinions(sentiment_corpora(plan.data), read()) + posts + auxiliary_corpora(plan.data)
+    judged = second_opinions.with_opinions(sentiment_corpora(plan.data), second_opinions.read())
+    public = judged + posts + auxiliary_corpora(plan.data)
     if plan.stage == "sentiment":
         return public
     own += real_corpora(plan.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -61,3 +62,15 @@ def test_the_committed_rows_are_usable_and_name_no_row_twice_and_no_held_out_fil
     assert Counter((row.file, row.row) for row in rows).most_common(1)[0][1] == 1
     assert all(row.file.endswith("train.tsv") and len(row.sha256) == 16 and any(row.answers) for row in rows)
     assert {answer.split()[0] for row in rows for answer in row.answers if answer} == set(LABELS[SENTIMENT])
+
+
+def test_the_datasheet_counts_them() -> None:
+    """How many, how many of each set, and what share of the answers names a second label, in whole percent."""
+    sheet, rows = FILE.with_name("DATASHEET.md").read_text(encoding="utf-8"), read(FILE)
+    assert f"of {len(rows):,} training posts" in sheet
+    stated = re.findall(r"^\| [\w-]+ \| ([\d,]+) \|", sheet, re.MULTILINE)
+    assert sorted(f"{count:,}" for count in Counter(row.file for row in rows).values()) == sorted(stated)
+    answers = [((row.file, who), answer) for row in rows for who, answer in enumerate(row.answers) if answer]
+    everyone, torn = Counter(of for of, _ in answers), Counter(of for of, answer in answers if " " in answer)
+    shares = [round(100 * torn[of] / count) for of, count in everyone.items()]
+    assert f"{min(shares)} to {max(shares)} %" in sheet

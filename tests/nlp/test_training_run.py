@@ -17,12 +17,11 @@ transformers = pytest.importorskip("transformers", reason=MISSES)
 
 from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the extra is
 from nlp.scorer import LABELS  # noqa: E402 - as above
-from nlp.training import average, train  # noqa: E402 - as above
+from nlp.training import average, second_opinions, train  # noqa: E402 - as above
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of, mixed  # noqa: E402 - as above
 from nlp.training.corpora import Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
-from nlp.training.second_opinions import Opinion  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -180,8 +179,8 @@ def test_an_opinion_reaches_the_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     network, encoder = tiny(), cast("Any", SimpleNamespace(readable=str, encode=lambda t: [[0, 5, 6, 7, 2]] * len(t)))
     losses = []
     for answers in (("positive", ""), ("", "")):
-        opinion = Opinion("a.tsv", 1, sha256(b"text").hexdigest()[:16], answers)
-        monkeypatch.setattr(train, "read", lambda opinion=opinion: [opinion])
+        opinion = second_opinions.Opinion("a.tsv", 1, sha256(b"text").hexdigest()[:16], answers)
+        monkeypatch.setattr(second_opinions, "read", lambda opinion=opinion: [opinion])
         monkeypatch.setattr(
             train, "sentiment_corpora", lambda _: [Corpus("a", 1, [Example("text", {"sentiment": 0}, "en")])]
         )
