@@ -37,7 +37,8 @@ def steps(data: Path, work: Path, hours: float) -> list[Step]:
     """Return the steps; `hours` is what the trainings share: the shipped files took about seven on two cores, in parts.
 
     The third training leans towards public posts again, and the mean of its start and its end keeps what both know. To
-    train on from that mean for a short while and to take the mean once more was worth more than a longer one the first time.
+    train on from that mean for a short while and to take the mean once more was worth more than a longer one the first
+    time.
     """
     base, sentiment, every, posts, mean, again, small, thin = (work / name for name in _FOLDERS)
     short = ("--max-tokens", "80")

@@ -7,7 +7,8 @@ The public sets have one label a text, and the same text is often labelled other
 must believe every label learns the noise. Columns: file, row (1 is the first after the header), sha256 (first 16 hex
 digits of the UTF-8 text), first, second: two annotators' answers, one label where the annotator was sure, two with a
 space between, the likelier first, where not, empty where the text was not judged. Annotators are language models. Each
-saw 30 to 90 labelled texts of a set; no text that stands among those is in the file, nor a held-out one. `fast` learns them from its teacher alone.
+saw 30 to 90 labelled texts of a set; no text that stands among those is in the file, nor a held-out one. `fast` learns
+them from its teacher alone.
 
 Every set has habits of its own (what it calls neutral), so an answer is not taken at its word: it counts as the
 distribution of the set's labels over all texts that got this answer, its own label among them.
