@@ -4,10 +4,10 @@ Owns the forms that a linear layer takes on its way through export and quantisat
 (`torch_shipped`), nor running a graph (`onnx_cpu`). Imported only where torch loads a shipped model: it needs the
 extra `gpu`.
 
-A linear layer of the shipped file is a sum of products and a bias. A product is int8 with one scale per output channel
-(MatMulInteger and its scales, or one of the runtime's fused forms) or float (the loud channels of `training.smooth`);
-its input may have been multiplied by a vector or be a selection of channels. All of it is folded into one float matrix,
-so that only the rounding of activations, which no file holds, is missing.
+A linear layer of the shipped file is a sum of products and a bias. A product is int8 with a scale per output channel
+and one per token (`training.token_int8`), or float (the loud channels of `training.smooth`); its input may have been
+multiplied by a vector, have a vector added, or be a selection of channels. All of it is folded into one float matrix
+and a bias, so that only the rounding of activations, which no file holds, is missing.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ class Graph:
             elif node is not None and node.op_type == "Add":
                 waiting[:0] = node.input
             elif node is not None and (found := self._product(node)) is not None:
-                products.append(self._read_through(found[0]))
-                biases += found[1]
+                products.append(found[0])
+                biases += [*found[1], *self._read_through(found[0])]
             else:
                 rest.append(here)
         return Sum(self._joined(name, products, biases) if products else None, tuple(rest))
@@ -192,13 +192,8 @@ class Graph:
             return _Product(weight.astype(np.float32), given[0]), []
         if node.op_type == "Gemm" and self.constant(given[1]) is not None:
             return self._gemm(node)
-        if node.op_type == "DynamicQuantizeMatMul":
-            return self._scaled(node, given[2], given[3:4], given[0]), self._biases(given[4:5])
-        if node.op_type == "MatMulIntegerToFloat":
-            source = self._before_quantising(given[0])
-            return self._scaled(node, given[3], given[5:6], source), self._biases(given[6:7])
-        if node.op_type == "Mul":
-            return self._integer(node)
+        if node.op_type == "Reshape" and self.is_(node.input[0], "Mul"):
+            return self._by_token(self.maker(node.input[0]))
         return None
 
     def _gemm(self, node: Any) -> tuple[_Product, list[Array]]:
@@ -209,54 +204,55 @@ class Graph:
         turned = weight.T if self.attribute(node, "transB", 0) else weight
         return _Product(turned, node.input[0]), self._biases(node.input[2:3])
 
-    def _integer(self, node: Any) -> tuple[_Product, list[Array]] | None:
-        """Cast(MatMulInteger(quantised input, weight)) * (scale of the input * scales of the weight)."""
-        casts = [name for name in node.input if self.is_(name, "Cast") and self.is_(self._input(name), "MatMulInteger")]
-        if len(casts) != 1:
+    def _by_token(self, node: Any) -> tuple[_Product, list[Array]] | None:
+        """MatMulIntegerToFloat(rows quantised by the scale of each, weight) * the same scales."""
+        products = [name for name in node.input if self.is_(name, "MatMulIntegerToFloat")]
+        if len(products) != 1:
             return None
-        (scales,) = [name for name in node.input if name != casts[0]]
-        product = self.maker(self._input(casts[0]))
-        factors, _ = self.split(self.expect(scales, "Mul", "the scales of an int8 product"), "a stored scale")
-        weight = self._dequantised(product, factors, product.input[3:4])
-        return _Product(weight, self._before_quantising(product.input[0])), []
+        product = self.maker(products[0])
+        (scales,) = [self.maker(name) for name in node.input if name != products[0]]
+        quantised = self.expect(product.input[0], "QuantizeLinear", "rows of an input, quantised by a scale for each")
+        one, scaled = self.constant(product.input[2]), scales is not None and scales.op_type == "Unsqueeze"
+        if one is None or np.any(one != 1) or not scaled or scales.input[0] != quantised.input[1]:
+            raise self.refused(node.output[0], "an int8 product times the scales that its rows were divided by")
+        rows = self.expect(quantised.input[0], "Reshape", "the rows of an input")
+        return _Product(self._dequantised(product), rows.input[0]), []
 
-    def _input(self, name: str) -> str:
-        return str(self.maker(name).input[0])
-
-    def _before_quantising(self, name: str) -> str:
-        return str(self.expect(name, "DynamicQuantizeLinear", "an input quantised as it comes").input[0])
-
-    def _scaled(self, node: Any, scales: str, zero: Iterable[str], source: str) -> _Product:
-        factors = self.stored(scales, "the stored scales of a weight")
-        return _Product(self._dequantised(node, factors, zero), source)
-
-    def _dequantised(self, node: Any, scales: NDArray[Any], zero: Iterable[str]) -> Array:
-        """Return (inputs, outputs) in float32; scales and zero points are per output channel or one for all."""
-        whole = self.stored(node.input[1], f"a stored int8 weight, as {node.name!r} needs").astype(np.float32)
-        for name in filter(None, zero):
-            whole = whole - self.stored(name, "a stored zero point").astype(np.float32)
-        return np.asarray(whole * scales.astype(np.float32))
+    def _dequantised(self, node: Any) -> Array:
+        """Return (inputs, outputs) in float32; scales are per output channel."""
+        weight = self.stored(node.input[1], f"a stored int8 weight, as {node.name!r} needs").astype(np.float32)
+        scales = self.stored(node.input[3], "the stored scales of a weight").astype(np.float32)
+        if any(np.any(self.stored(name, "a stored zero point")) for name in node.input[5:6]):
+            raise self.refused(node.output[0], "a product with a weight that is symmetric about zero")
+        return np.asarray(weight * scales)
 
     def _biases(self, names: Iterable[str]) -> list[Array]:
         return [self.stored(name, "a stored bias").astype(np.float32) for name in names if name]
 
-    def _read_through(self, product: _Product) -> _Product:
-        """Fold what stands before a product into its weight: a factor per channel, a selection of channels."""
+    def _read_through(self, product: _Product) -> list[Array]:
+        """Fold what stands before a product into its weight, and return what that adds to the bias.
+
+        That is a factor or a summand per channel, or a selection of channels.
+        """
+        biases: list[Array] = []
         while True:
             node = self.maker(product.source)
             if node is None:
-                return product
-            if node.op_type == "Mul" and any(self._is_vector(name) for name in node.input):
-                factors, product.source = self.split(node, "an input times a stored vector")
-                chosen = factors.ravel() if product.channels is None else factors.ravel()[product.channels]
+                return biases
+            if node.op_type in {"Mul", "Add"} and any(self._is_vector(name) for name in node.input):
+                vector, product.source = self.split(node, "an input and a stored vector")
+                chosen = vector.ravel() if product.channels is None else vector.ravel()[product.channels]
                 if len(chosen) != len(product.weight):
-                    raise self.refused(node.output[0], f"a factor for each of {len(product.weight)} channels")
-                product.weight = product.weight * chosen.astype(np.float32)[:, None]
+                    raise self.refused(node.output[0], f"a number for each of {len(product.weight)} channels")
+                if node.op_type == "Mul":
+                    product.weight = product.weight * chosen.astype(np.float32)[:, None]
+                else:
+                    biases.append(np.asarray(chosen.astype(np.float32) @ product.weight))
             elif node.op_type == "Gather" and self.attribute(node, "axis", 0) in _LAST and product.channels is None:
                 product.channels = self.stored(node.input[1], "a stored selection of channels").ravel()
                 product.source = node.input[0]
             else:
-                return product
+                return biases
 
     def _is_vector(self, name: str) -> bool:
         value = self.constant(name)

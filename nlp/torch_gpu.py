@@ -5,7 +5,7 @@ Owns opening either folder and running the network. Does not own the network (`n
 it was chosen: it needs the extra `gpu`.
 
 What follows the graph (adapter, calibration, doubt) is the same code as on the CPU. The answers differ by rounding:
-`onnx_cpu` rounds activations to 8 bits, this backend does not; see tests/nlp/test_parity.py for how far that goes.
+`onnx_cpu` rounds what goes into an int8 product, this backend does not; see tests/nlp/test_parity.py for how far.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ Owns the ONNX graph and the folder's content. Does not own training or serving.
 
 The model is named after its folder: warroom-small.
 
-The linear layers become int8 per output channel with activations quantised as they come. The word embedding keeps the
-4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. One
-temperature per task is folded into the heads; what is left to calibrate per language family, and the thresholds of
-doubt, are fitted on the answers of the finished file (`recalibrate`) and stand in the manifest.
+The linear layers become int8 with a scale for each output and each token (`token_int8`). The word embedding keeps the
+4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. One temperature
+per task is folded into the heads; what is left to calibrate per language family, and the thresholds of doubt, are
+fitted on the answers of the finished file (`recalibrate`) and stand in the manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -37,8 +36,10 @@ from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
 from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
 from nlp.training.probe import fit_heads
+from nlp.training.real_texts import real_corpora
 from nlp.training.recalibrate import calibrated, report, written
-from nlp.training.smooth import LOUD_PRODUCT, smooth
+from nlp.training.smooth import smooth
+from nlp.training.token_int8 import MICROSOFT, in_int8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,7 @@ def _prepend_words(model: Any, words_file: Path) -> None:
         "GatherBlockQuantized",
         ["words.blocks", "input_ids", "words.scales"],
         ["words.half"],
-        domain="com.microsoft",
+        domain=MICROSOFT,
         block_size=_BLOCK,
         gather_axis=0,
         quantize_axis=1,
@@ -139,8 +140,6 @@ def _prepend_words(model: Any, words_file: Path) -> None:
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])
     del graph.input[:]
     graph.input.extend([ids, *kept])
-    if not any(entry.domain == "com.microsoft" for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.ir_version = _IR_WITH_INT4
 
 
@@ -148,12 +147,9 @@ def write_model(network: Network, checkpoint: Path, folder: Path) -> None:
     """Write `model.onnx`, which tells the checkpoint's own order of labels, and `tokenizer.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        plain, small = Path(scratch, "float.onnx"), Path(scratch, "int8.onnx")
-        _export_float(network, plain)
-        loud = [node.name for node in onnx.load(plain).graph.node if f"/{LOUD_PRODUCT}/" in node.name]
-        options = {"op_types_to_quantize": ["MatMul"], "nodes_to_exclude": loud}
-        quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True, **options)
-        model = onnx.load(small)
+        _export_float(network, Path(scratch, "float.onnx"))
+        model = onnx.load(Path(scratch, "float.onnx"))
+    in_int8(model)
     _prepend_words(model, checkpoint / "words.npz")
     order = model.metadata_props.add()
     order.key, order.value = label_order.KEY, label_order.stated({task: network.labels[task] for task in LABELS})
@@ -210,7 +206,7 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
     network = load_checkpoint(checkpoint, attention="eager")
     _check_order(checkpoint, network)
     encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, MAX_TOKENS)
-    corpora = sentiment_corpora(data) + own_corpora(own_files())
+    corpora = sentiment_corpora(data) + own_corpora(own_files()) + real_corpora(data)
     if refit:
         fit_heads(network, encoder, corpora, ("urgency", "intent"))
     temperatures = calibrate(network, encoder, corpora)
