@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from nlp.scorer import LABELS, SENTIMENT
+from nlp.training.copies import copies
 
 OWN: Final = Path(__file__).parent / "data"
 POSTS: Final = "posts"
@@ -33,8 +34,6 @@ _POSTS_WEIGHT: Final = 0.05
 _TWEET_LANGUAGES: Final = ("ar", "en", "fr", "de", "it", "pt", "es")
 _LINK_OR_HANDLE: Final = re.compile(r"https?\S*|@\w+")
 _WORD: Final = re.compile(r"\w+")
-_NEAR_COPY: Final = 0.6
-"""Share of common words from which two Persian reviews count as one."""
 
 TASKS: Final[dict[str, tuple[str, ...]]] = {
     **LABELS,
@@ -112,15 +111,10 @@ def _persian(folder: Path) -> tuple[list[Example], list[Example]]:
     """Return train and dev; the balanced file rewrites reviews of the plain one, so near-copies of dev are left out."""
     plain = _examples(folder / "train.tsv", SENTIMENT, "fa", _second)
     dev = [e for e in plain if held_out(e.text, 0.1)]
-    bags = [frozenset(e.text.split()) for e in dev]
     more = _examples(folder / "train_balanced.tsv", SENTIMENT, "fa", _second)
-    pool = {e.text: e for e in [*plain, *more]}
-    train = []
-    for example in pool.values():
-        words = frozenset(example.text.split())
-        if not any(len(words & bag) >= _NEAR_COPY * len(words | bag) for bag in bags):
-            train.append(example)
-    return train, dev
+    pool = list({e.text: e for e in [*plain, *more]}.values())
+    known = copies(*([frozenset(e.text.split()) for e in part] for part in (pool, dev)))
+    return [example for at, example in enumerate(pool) if at not in known], dev
 
 
 def sentiment_corpora(folder: Path) -> list[Corpus]:
@@ -155,13 +149,14 @@ def unseen(corpora: list[Corpus]) -> list[Corpus]:
     Most of TweetEval's validation tweets are also XLM-T's English training tweets. Links, handles, case and punctuation
     make no difference.
     """
-    seen = {_words(example.text) for corpus in corpora for example in corpus.train}
+    seen = {plain_words(example.text) for corpus in corpora for example in corpus.train}
     for corpus in corpora:
-        corpus.dev = [example for example in corpus.dev if _words(example.text) not in seen]
+        corpus.dev = [example for example in corpus.dev if plain_words(example.text) not in seen]
     return corpora
 
 
-def _words(text: str) -> str:
+def plain_words(text: str) -> str:
+    """Return the words of a text in small letters, one space between, without links and handles."""
     return " ".join(_WORD.findall(_LINK_OR_HANDLE.sub(" ", text.lower())))
 
 

@@ -27,6 +27,7 @@ from nlp.onnx_cpu import GraphAnswers, OnnxScorer
 from nlp.quality import calibration_error
 from nlp.scorer import LABELS
 from nlp.training.corpora import POSTS, Corpus, Example, own_corpora, own_files, sentiment_corpora
+from nlp.training.real_texts import real_corpora
 
 MOST: Final = 800
 """Held-out texts of one corpus, evenly picked: no set outweighs all others of its family."""
@@ -193,7 +194,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--out", type=Path, help="write a copy of the folder here instead of changing it")
     args = parser.parse_args()
-    made = calibrated(args.folder, sentiment_corpora(args.data) + own_corpora(own_files()))
+    corpora = sentiment_corpora(args.data) + own_corpora(own_files()) + real_corpora(args.data)
+    made = calibrated(args.folder, corpora)
     folder = args.folder
     if args.out is not None:
         folder = Path(shutil.copytree(args.folder, args.out))

@@ -51,6 +51,8 @@ _DROPPED: Final = 0.1
 _HIDDEN: Final = 0.1
 SPARED: Final = 3
 """The start and the prefix before every text are never hidden."""
+_REAL: Final = 2.5
+"""How often a real post with our labels is drawn beside a mention that we wrote: live streams are made of real ones."""
 _MEANING: Final = 0.3
 """Weight of drawing the texts of one event together, beside their labels."""
 _SHARPNESS: Final = 0.05
@@ -87,8 +89,9 @@ def corpora_of(plan: Plan) -> list[Corpus]:
     every = sum(corpus.share for corpus in public)
     for corpus in public:
         corpus.share *= (1 - plan.own_share) / every
-    for corpus in own:
-        corpus.share = plan.own_share * len(corpus.train) / sum(len(c.train) for c in own)
+    texts = [len(corpus.train) * (_REAL if corpus.name.startswith("real-") else 1) for corpus in own]
+    for corpus, count in zip(own, texts, strict=True):
+        corpus.share = plan.own_share * count / sum(texts)
     return public + own
 
 

@@ -220,4 +220,5 @@ def test_our_own_mentions_have_the_share_that_the_plan_names(monkeypatch: pytest
     shares = {corpus.name: corpus.share for corpus in train.corpora_of(plan)}
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["own-en"] + shares["real-en"] == pytest.approx(0.3)
+    assert shares["real-en"] == pytest.approx(train._REAL * shares["own-en"])
     assert shares["posts-en"] == pytest.approx(0.7 / 4)
