@@ -83,13 +83,16 @@ _ENGLISH_WORDS: Final = _words(
     """
 )
 _ALSO_ENGLISH: Final = _words(
-    "a ai am an as car d do gut i in ja man me mes mon n no o ok on s sans sea so son sous ton via war was"
+    """
+    a ai als am an as car d dan do ed era fare foi gut i in ja man me mes mia mon n no o ok on os ou pe s sans sea so
+    solo son sous ton van via w war was yo
+    """
 )
 """Words of another language that English texts hold as well: they say nothing."""
 _LATIN_WORDS: Final = (FUNCTION_WORDS - _ENGLISH_WORDS - _ALSO_ENGLISH) | _words(
     """
-    af att bir bu cu dan dat det een har het ik ikke ini itu jag jest niet nu och og pe puoi på się som sta til untuk
-    van ve voor w yang är
+    af att bir bu cu dat det een har het ik ikke ini itu jag jest niet nu och og puoi på się som sta til untuk voor
+    yang är
     """
 )
 _ENGLISH_SPELLING: Final = re.compile("th|^sh|[^c]sh|ee|oo|wh|(?:ing|ed|ly|gh|ght|y|ck|ll|ss|ould|ew|ow)$")
@@ -111,7 +114,7 @@ def _latin(text: str, diacritics: int) -> Family:
     english = sum(map(_ENGLISH_WORDS.__contains__, words))
     others = sum(map(_LATIN_WORDS.__contains__, words)) + diacritics
     if english == others == 0:
-        return "english" if any(map(_ENGLISH_SPELLING.search, words)) else "latin"
+        return "english" if "i" in words or any(map(_ENGLISH_SPELLING.search, words)) else "latin"
     if english >= others:
         return "english"
     return language(text, words) or "latin"
