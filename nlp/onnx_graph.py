@@ -215,8 +215,17 @@ class Graph:
         one, scaled = self.constant(product.input[2]), scales is not None and scales.op_type == "Unsqueeze"
         if one is None or np.any(one != 1) or not scaled or scales.input[0] != quantised.input[1]:
             raise self.refused(node.output[0], "an int8 product times the scales that its rows were divided by")
+        self._check_rows(product, quantised)
         rows = self.expect(quantised.input[0], "Reshape", "the rows of an input")
         return _Product(self._dequantised(product), rows.input[0]), []
+
+    def _check_rows(self, product: Any, quantised: Any) -> None:
+        """Refuse rows that are not quantised one by one, about the zero that the product takes off, or a bias."""
+        zeros = self.expect(quantised.input[2], "Expand", "one zero point for all rows")
+        zero, taken = self.constant(zeros.input[0]), self.constant(product.input[4])
+        by_row = self.attribute(quantised, "axis", 1) == 0 and not any(product.input[6:])
+        if not by_row or zero is None or taken is None or not np.array_equal(zero, taken):
+            raise self.refused(product.output[0], "a product of rows about their zero point, without a bias")
 
     def _dequantised(self, node: Any) -> Array:
         """Return (inputs, outputs) in float32; scales are per output channel."""

@@ -8,7 +8,7 @@ with s_j from the largest activation and the largest weight seen. A few channels
 one channel answers the first and the last token with 70 where others reach 5. Those are left out of the int8 product
 and multiplied in float beside it (LLM.int8, Dettmers et al. 2022). What a GELU gives is nearly all positive: how far it
 reaches below zero is added to it and taken back by the bias, so that all 255 steps serve it. The float network stays
-the same function; `docs/model-card.md` has what each of these is worth.
+the same function but for one thing: that bias takes back what the weights add once they are rounded to int8.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Decomposed(nn.Module):  # type: ignore[misc, unused-ignore] # as above
             dense.bias -= _in_steps(dense.weight) @ self.raised.depths
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return what the undivided layer would of the values of a GELU."""
+        """Return what the undivided layer would of the values of a GELU, once `dense` is rounded to int8."""
         quiet: Tensor = self.dense(self.raised(states))
         return quiet + self.loud(states[..., self.loudest])
 

@@ -23,8 +23,8 @@ from nlp.training.smooth import LOUD_PRODUCT, RAISED, STEPS
 
 MICROSOFT: Final = "com.microsoft"
 """The domain of the product with scales, which every ONNX Runtime has."""
-_FLOAT_PRODUCTS: Final = (f"/{LOUD_PRODUCT}/", "/heads.")
-"""Parts of the names of products that stay in float: the loudest channels, and the heads, which decide."""
+_FLOAT_PRODUCT: Final = f"/{LOUD_PRODUCT}/"
+"""Part of the names of products that stay in float. The heads do too: of one row a text, the exporter makes a Gemm."""
 _LEAST: Final = 1e-6
 """Smallest largest value of a token; a token of zeros would be divided by zero."""
 _SHARED: Final[dict[str, NDArray[Any]]] = {
@@ -60,13 +60,13 @@ class _Rewriting:
     def wanted(self, node: Any) -> bool:
         """Return whether the node is a product of states and stored weights that becomes int8."""
         product = node.op_type == "MatMul" and node.input[1] in self._stored
-        return product and not any(part in node.name for part in _FLOAT_PRODUCTS)
+        return product and _FLOAT_PRODUCT not in node.name
 
     def input_of(self, states: str, width: int) -> Iterator[Any]:
         """Yield the nodes that turn `states` into int8 rows, once for all products that read them."""
         if states in self._inputs:
             return
-        kind = "raised" if f"/{RAISED}/" in self._makers[states] else "signed"
+        kind = "raised" if f"/{RAISED}/" in self._makers.get(states, "") else "signed"
         self._inputs[states] = kind
         own = f"{states}.int8"
         self.constants[f"int8.rows.{width}"] = np.array([-1, width], np.int64)
@@ -92,7 +92,7 @@ class _Rewriting:
         value = numpy_helper.to_array(self._stored[weight])
         self.replaced.add(weight)
         yield from self.input_of(states, value.shape[0])
-        own, given = f"{weight}.int8", f"{states}.int8"
+        own, given = f"{node.output[0]}.int8", f"{states}.int8"
         self.constants[own], self.constants[f"{own}.scales"] = rounded(value)
         self.constants[f"{own}.zeros"] = np.zeros(value.shape[1], np.int8)
         self.constants[f"int8.width.{value.shape[1]}"] = np.array([value.shape[1]], np.int64)
@@ -108,7 +108,10 @@ class _Rewriting:
 
 
 def in_int8(model: Any) -> None:
-    """Turn the products of a float ONNX model by stored weights into int8 ones, in place."""
+    """Turn the products of a float ONNX model by stored weights into int8 ones, in place; each weight has one reader.
+
+    The model is of an opset before 18, where ReduceMax has its axes as an attribute.
+    """
     graph = model.graph
     rewriting = _Rewriting(graph)
     nodes = [new for node in graph.node for new in (rewriting.product(node) if rewriting.wanted(node) else [node])]

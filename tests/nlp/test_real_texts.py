@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nlp.agreement import kappa, raw_agreement
 from nlp.scorer import INTENT, LABELS, SENTIMENT, URGENCY
-from nlp.training.real_texts import FILE, PRECEDENCE, RealLabels, decide, read, real_corpora
+from nlp.training.corpora import Corpus, Example
+from nlp.training.real_texts import FILE, PRECEDENCE, RealLabels, _part, decide, read, real_corpora
 
 HEAD = "file\trow\tsha256\tlang\turgency_1\tintent_1\tsentiment_1\turgency_2\tintent_2\tsentiment_2"
 
@@ -45,7 +46,7 @@ def test_the_committed_labels_are_all_usable_and_name_each_row_once() -> None:
 
 @pytest.mark.parametrize("name", ["set.tsv", "xlm_t/en_train.tsv"])
 def test_only_the_text_that_was_labelled_counts_and_a_set_teaches_its_own_sentiment(tmp_path: Path, name: str) -> None:
-    texts = [f"a real post number {n}" for n in range(40)]
+    texts = [f"post{n} says{n} thing{n}" for n in range(40)]
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("\n".join(["text\tlabel", *(f"{t}\tx" for t in texts)]), encoding="utf-8")
     lines = [HEAD]
@@ -63,6 +64,16 @@ def test_only_the_text_that_was_labelled_counts_and_a_set_teaches_its_own_sentim
     taught = [e.labels for corpus in corpora.values() for e in corpus.train]
     labels = {URGENCY: 0, INTENT: LABELS[INTENT].index("other")}
     assert all(found == (labels | {SENTIMENT: 1} if name == "set.tsv" else labels) for found in taught)
+
+
+def test_a_share_of_a_training_text_is_not_held_out() -> None:
+    def corpus(train: list[str], dev: list[str]) -> Corpus:
+        return Corpus("real-en", 0.1, *([Example(text, {URGENCY: 0}, "en") for text in part] for part in (train, dev)))
+
+    first = corpus(["Fire near the old bridge, stay away"], ["a text of its own"])
+    second = corpus([], ["RT @user: fire near the old bridge, stay away! http", "fire near the harbour"])
+    _part([first, second])
+    assert [example.text for example in [*first.dev, *second.dev]] == ["a text of its own", "fire near the harbour"]
 
 
 def confusion(task: str, rows: list[RealLabels]) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,18 @@ def test_a_wrong_order_of_labels_is_refused(shipped: Path, tmp_path: Path) -> No
         torch_shipped.load(shipped / "model.onnx", wrong, EMBEDDING)
     with pytest.raises(ModelFilesDamaged, match="urgency"):
         TorchScorer(relabelled(shipped, tmp_path / "model", wrong), torch.device("cpu"))
+
+
+def test_the_written_graph_has_every_form_that_the_layers_need(network: Network, base: Path, tmp_path: Path) -> None:
+    """Three layers: four products of them read signed states and two, behind the GELU, raised or loud ones."""
+    export.write_model(evened(network, base), base, tmp_path)
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    products = [node.name for node in nodes if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 3 * 6
+    zeros = [node.input[0] for node in nodes if node.op_type == "Expand" and node.input[0].startswith("int8.")]
+    assert Counter(zeros) == {"int8.signed.zero": 3 * 3, "int8.raised.zero": 3}
+    assert sum(node.op_type == "MatMul" and "/loud/" in node.name for node in nodes) == 3
+    assert sum(node.op_type == "Gemm" for node in nodes) == len(LABELS)
 
 
 def named(model: Any, operator: str, part: str = "") -> Any:
