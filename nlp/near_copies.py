@@ -12,7 +12,7 @@ of a probability, for all pairs and for those whose first answer is settled (war
 1,200 pairs a row out of 95,000 tweets in seven languages):
 
     difference                   all           settled        used
-    none, in another batch       5.4 %  0.13   0.0 %  0.08    (the noise of int8: it quantises a batch as a whole)
+    none, in another batch       5.4 %  0.13   0.0 %  0.08    (int8 had one scale a batch then; nothing moves since)
     dots                         3.2 %  0.08   0.0 %  0.07    yes
     quotes and dashes            7.4 %  0.14   0.0 %  0.12    yes
     links in a row               8.3 %  0.17   0.0 %  0.14    yes

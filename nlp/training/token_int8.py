@@ -5,7 +5,7 @@ in float (`smooth`), or reading the form back (`nlp.onnx_graph`).
 
 ONNX Runtime's own dynamic quantisation gives one scale to all tokens of a batch, so the answers for a text hang on the
 texts that happen to be scored with it: probabilities moved by 0.004 on average and by up to 0.2. A scale per token
-makes a score a property of its text, rounds less, and takes the same time (`docs/model-card.md`). The operator
+makes a score a property of its text, rounds less, and takes hardly longer (`docs/model-card.md`). The operator
 QuantizeLinear knows scales along one axis; so states (batch, tokens, channels) become rows (batch * tokens, channels).
 States that are known to be positive (`smooth.RAISED`) use all 255 steps, others 127 on each side of zero.
 """
