@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=20)
-    parser.add_argument("--own-share", type=float, default=0.35, help="share of our own mentions in stage all")
+    parser.add_argument("--own-share", type=float, default=0.35, help="share of all that we labelled, in stage all")
     Trainer(Plan(**vars(parser.parse_args()))).train()
 
 

@@ -41,6 +41,9 @@ SHARE = {"he": 0.995, "fa": 0.95, "ar": 0.975, "en": 0.98, "es": 0.93, "fr": 0.9
         ("مرحبا", "arabic"),
         ("ﺍﻟﺨﺪﻣﺔ ﻣﻤﺘﺎﺯﺓ", "arabic"),  # presentation forms, as old feeds write them
         ("the service is great", "english"),
+        ("I hate Mondays", "english"),
+        ("bus fare crash on the solo line", "english"),  # words that Italian and Portuguese have too
+        ("I treni sono fermi", "italian"),
         ("le service est vraiment nul", "french"),
         ("der Service ist schlecht", "german"),
         ("el servicio es muy malo", "spanish"),
