@@ -4,10 +4,11 @@ Owns the forms that a linear layer takes on its way through export and quantisat
 (`torch_shipped`), nor running a graph (`onnx_cpu`). Imported only where torch loads a shipped model: it needs the
 extra `gpu`.
 
-A linear layer of the shipped file is a sum of products and a bias. A product is int8 with a scale per output channel
-and one per token (`training.token_int8`), or float (the loud channels of `training.smooth`); its input may have been
-multiplied by a vector, have a vector added, or be a selection of channels. All of it is folded into one float matrix
-and a bias, so that only the rounding of activations, which no file holds, is missing.
+A linear layer of the shipped file is a sum of products and a bias. A product is int8 with a step per input channel and
+a scale per output channel, perhaps with a second one for what the steps leave over, or float (the loud channels, all
+of `training.channel_int8`); its input may have been multiplied by a vector, have a vector added, or be a selection of
+channels. All of it is folded into one float matrix and a bias, so that only the rounding of activations, which no file
+holds, is missing.
 """
 
 from __future__ import annotations
@@ -53,11 +54,16 @@ class Sum:
 
 @dataclass(slots=True)
 class _Product:
-    """One product: `weight` (inputs, outputs); with `channels` its inputs are those of `source` alone."""
+    """One product: `weight` (inputs, outputs); with `channels` its inputs are those of `source` alone.
+
+    In int8, `steps` is the name of the input in whole steps, and with `rest` the product is of what those leave over.
+    """
 
     weight: Array
     source: str
     channels: NDArray[np.integer[Any]] | None = None
+    steps: str | None = None
+    rest: bool = False
 
 
 class Graph:
@@ -124,20 +130,6 @@ class Graph:
             raise self.refused(name, wanted)
         return value
 
-    def nibbles(self, name: str) -> tuple[NDArray[np.uint8], int]:
-        """Return the bytes (rows, width / 2) of a stored table of signed 4-bit numbers, low half first, and its width.
-
-        onnx would unpack them number by number, which takes seconds for a vocabulary.
-        """
-        found = self._stored.get(name)
-        if found is None or found.data_type != onnx.TensorProto.INT4 or len(found.dims) != 2 or found.dims[1] % 2:  # noqa: PLR2004 - a table
-            raise self.refused(name, "a stored table of 4-bit numbers")
-        rows, width = found.dims
-        packed = np.frombuffer(found.raw_data, np.uint8)
-        if len(packed) * 2 != rows * width:
-            raise self.refused(name, f"a stored table of {rows} x {width} 4-bit numbers")
-        return packed.reshape(rows, width // 2), width
-
     def split(self, node: Any, wanted: str) -> tuple[NDArray[Any], str]:
         """Return the constant and the name of the other operand of a node with two inputs; raise GraphRefused."""
         values = [self.constant(name) for name in node.input]
@@ -192,8 +184,8 @@ class Graph:
             return _Product(weight.astype(np.float32), given[0]), []
         if node.op_type == "Gemm" and self.constant(given[1]) is not None:
             return self._gemm(node)
-        if node.op_type == "Reshape" and self.is_(node.input[0], "Mul"):
-            return self._by_token(self.maker(node.input[0]))
+        if node.op_type == "MatMulIntegerToFloat":
+            return self._in_steps(node)
         return None
 
     def _gemm(self, node: Any) -> tuple[_Product, list[Array]]:
@@ -204,28 +196,22 @@ class Graph:
         turned = weight.T if self.attribute(node, "transB", 0) else weight
         return _Product(turned, node.input[0]), self._biases(node.input[2:3])
 
-    def _by_token(self, node: Any) -> tuple[_Product, list[Array]] | None:
-        """MatMulIntegerToFloat(rows quantised by the scale of each, weight) * the same scales."""
-        products = [name for name in node.input if self.is_(name, "MatMulIntegerToFloat")]
-        if len(products) != 1:
-            return None
-        product = self.maker(products[0])
-        (scales,) = [self.maker(name) for name in node.input if name != products[0]]
-        quantised = self.expect(product.input[0], "QuantizeLinear", "rows of an input, quantised by a scale for each")
-        one, scaled = self.constant(product.input[2]), scales is not None and scales.op_type == "Unsqueeze"
-        if one is None or np.any(one != 1) or not scaled or scales.input[0] != quantised.input[1]:
-            raise self.refused(node.output[0], "an int8 product times the scales that its rows were divided by")
-        self._check_rows(product, quantised)
-        rows = self.expect(quantised.input[0], "Reshape", "the rows of an input")
-        return _Product(self._dequantised(product), rows.input[0]), []
-
-    def _check_rows(self, product: Any, quantised: Any) -> None:
-        """Refuse rows that are not quantised one by one, about the zero that the product takes off, or a bias."""
-        zeros = self.expect(quantised.input[2], "Expand", "one zero point for all rows")
-        zero, taken = self.constant(zeros.input[0]), self.constant(product.input[4])
-        by_row = self.attribute(quantised, "axis", 1) == 0 and not any(product.input[6:])
-        if not by_row or zero is None or taken is None or not np.array_equal(zero, taken):
-            raise self.refused(product.output[0], "a product of rows about their zero point, without a bias")
+    def _in_steps(self, node: Any) -> tuple[_Product, list[Array]]:
+        """MatMulIntegerToFloat(input in whole steps, or in parts of one, weight) + bias."""
+        given, weight = list(node.input), self._dequantised(node)
+        quantised = self.expect(given[0], "QuantizeLinear", "an input in steps")
+        for mine, theirs in zip(quantised.input[1:3], (given[2], given[4]), strict=True):
+            taken, stored = self.constant(theirs), self.constant(mine)
+            if stored is None or taken is None or stored.size != 1 or not np.array_equal(stored, taken):
+                raise self.refused(node.output[0], "a product with the one step and the zero of its input")
+        product = _Product(weight, quantised.input[0], steps=given[0])
+        if (rest := self.maker(quantised.input[0])) is not None and rest.op_type == "Sub":
+            whole = self.expect(rest.input[1], "DequantizeLinear", "an input in whole steps")
+            first = self.expect(whole.input[0], "QuantizeLinear", "an input in steps")
+            if list(whole.input[1:]) != list(first.input[1:]) or first.input[0] != rest.input[0]:
+                raise self.refused(node.output[0], "a product with what whole steps leave of the same input")
+            product = _Product(weight, rest.input[0], steps=whole.input[0], rest=True)
+        return product, self._biases(given[6:7])
 
     def _dequantised(self, node: Any) -> Array:
         """Return (inputs, outputs) in float32; scales are per output channel."""
@@ -263,12 +249,23 @@ class Graph:
             else:
                 return biases
 
+    def _without_rests(self, name: str, products: list[_Product]) -> list[_Product]:
+        """Return the products but those of a rest, whose input and weight another one already stands for."""
+        firsts = {product.steps: product for product in products if not product.rest}
+        for product in products:
+            if product.rest:
+                first = firsts.get(product.steps)
+                if first is None or not np.array_equal(first.weight, product.weight):
+                    raise self.refused(name, "the sum of a product and the same product with what its steps leave over")
+        return [product for product in products if not product.rest]
+
     def _is_vector(self, name: str) -> bool:
         value = self.constant(name)
         return value is not None and value.size > 1
 
     def _joined(self, name: str, products: list[_Product], biases: list[Array]) -> Linear:
         """Add products of one input into one matrix."""
+        products = self._without_rests(name, products)
         whole = [product.weight for product in products if product.channels is None]
         if not whole or len({product.source for product in products}) != 1:
             raise self.refused(name, "one linear layer: its products read different tensors")

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import BertConfig
 
@@ -32,6 +33,8 @@ _APART: Final = [0, 2, 1, 3]
 _TURNED: Final = [0, 2, 3, 1]
 """The same for keys, which are transposed as well."""
 _ROUNDING: Final = 1e-3
+_HALF: Final = 4
+"""Bits of a number in a packed table."""
 
 
 @dataclass(slots=True)
@@ -288,30 +291,45 @@ def _embeddings(graph: Graph, name: str) -> Found:
 
 
 def _word_vectors(graph: Graph, name: str) -> Tensor:
-    """Return the table of words: in half precision from 4-bit blocks with their scales, or as it is stored."""
+    """Return the table of words: in half precision from 4-bit numbers with their scales, or as it is stored."""
     wanted = "a look-up of words by the token ids"
-    node = graph.maker(name)
-    while node is not None and node.op_type == "Cast":
-        node = graph.maker(node.input[0])
-    if node is None or node.input[1:2] != [_IDS] or node.op_type not in {"Gather", "GatherBlockQuantized"}:
+    if graph.is_(name, "Gather"):
+        return torch.from_numpy(np.array(graph.stored(_looked_up(graph, name, wanted), wanted)))
+    blocks, scale = graph.expect(graph.expect(name, "Reshape", wanted).input[0], "Mul", wanted).input
+    scale = graph.expect(graph.expect(scale, "Unsqueeze", wanted).input[0], "Cast", wanted).input[0]
+    signed = graph.expect(graph.expect(blocks, "Reshape", wanted).input[0], "Sub", wanted)
+    low, high = graph.expect(signed.input[0], "Concat", wanted).input
+    middle, table = graph.constant(signed.input[1]), _halves(graph, low, high)
+    scales = torch.from_numpy(np.array(graph.stored(_looked_up(graph, scale, wanted), "stored scales")))
+    if middle is None or len(table) != len(scales) or table.shape[1] % scales.shape[1] or table.dtype != np.uint8:
+        raise graph.refused(name, "4-bit numbers about a middle, with a scale for each block of them")
+    return _unpacked(torch.from_numpy(table.copy()), scales, int(middle))
+
+
+def _looked_up(graph: Graph, name: str, wanted: str) -> str:
+    """Return the name of the table whose rows are taken by the token ids."""
+    node = graph.expect(name, "Gather", wanted)
+    if node.input[1] != _IDS or graph.attribute(node, "axis", 0) != 0:
         raise graph.refused(name, wanted)
-    if node.op_type == "Gather":
-        return torch.from_numpy(np.array(graph.stored(node.input[0], wanted)))
-    if graph.attribute(node, "quantize_axis", 1) != 1 or graph.attribute(node, "gather_axis", 0) != 0:
-        raise graph.refused(name, "blocks of one word's channels")
-    if len(node.input) > 3:  # noqa: PLR2004 - the fourth input is optional
-        raise graph.refused(name, "blocks without zero points")
-    return _unpacked(graph, node)
+    return str(node.input[0])
 
 
-def _unpacked(graph: Graph, node: Any) -> Tensor:
-    """Multiply each block by its scale, rounded as the operator does: to the precision of the scales."""
-    packed, width = graph.nibbles(node.input[0])
-    scales = torch.from_numpy(np.array(graph.stored(node.input[2], "stored scales")))
-    size = graph.attribute(node, "block_size", 128)
-    if len(packed) != len(scales) or width != scales.shape[1] * size or not scales.is_floating_point():
-        raise graph.refused(node.output[0], f"whole blocks of {size} values with a scale each")
-    pairs = torch.from_numpy(packed.copy()).view(torch.int8)
-    # A shift to the right keeps the sign: first the low half of each byte is moved up, so that both halves have theirs.
-    values = torch.stack(((pairs << 4) >> 4, pairs >> 4), dim=-1).view(*scales.shape, size)
-    return (values.to(scales.dtype) * scales[..., None]).view(len(scales), width)
+def _halves(graph: Graph, low: str, high: str) -> NDArray[np.uint8]:
+    """Return the bytes (words, channels / 2) of which `low` and `high` are the halves of four bits, as numbers."""
+    wanted = "the low and the high halves of the bytes of words"
+    shift = graph.expect(graph.expect(high, "Cast", wanted).input[0], "BitShift", wanted)
+    rest = graph.expect(low, "Sub", wanted)
+    whole = graph.expect(rest.input[0], "Cast", wanted).input[0]
+    part = graph.expect(rest.input[1], "Mul", wanted)
+    by, upper = graph.constant(shift.input[1]), graph.constant(part.input[1])
+    right = graph.attribute(shift, "direction", b"") == b"RIGHT" and by == _HALF and upper == 1 << _HALF
+    if not right or part.input[0] != high or shift.input[0] != whole:
+        raise graph.refused(low, wanted)
+    return graph.stored(_looked_up(graph, whole, wanted), "the stored bytes of words")
+
+
+def _unpacked(table: Tensor, scales: Tensor, middle: int) -> Tensor:
+    """Return the word vectors (words, channels) in the precision of `scales` (words, blocks)."""
+    numbers = torch.cat((table & ((1 << _HALF) - 1), table >> _HALF), dim=1).view(torch.int8) - middle
+    blocks = numbers.view(*scales.shape, -1).to(scales.dtype)
+    return (blocks * scales[..., None]).view(len(scales), -1)

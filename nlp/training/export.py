@@ -6,10 +6,10 @@ Owns the ONNX graph and the folder's content. Does not own training or serving.
 
 The model is named after its folder: warroom-small.
 
-The linear layers become int8 with a scale for each output and each token (`token_int8`). The word embedding keeps the
-4-bit blocks of the base model (GatherBlockQuantized), so its 135,000 rows take 29 MB and lose nothing. One temperature
-per task is folded into the heads; what is left to calibrate per language family, and the thresholds of doubt, are
-fitted on the answers of the finished file (`recalibrate`) and stand in the manifest.
+The linear layers become int8 with a scale for each output and a step for each input (`channel_int8`). The word
+embedding keeps the 4-bit blocks of the base model (`word_table`), so its 135,000 rows take 29 MB and lose nothing. One
+temperature per task is folded into the heads; what is left to calibrate per language family, and the thresholds of
+doubt, are fitted on the answers of the finished file (`recalibrate`) and stand in the manifest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -34,22 +33,24 @@ from nlp.onnx_cpu import session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
 from nlp.training.calibrate import best_temperature, features
+from nlp.training.channel_int8 import in_int8
 from nlp.training.corpora import Corpus, Example, own_corpora, own_files, sentiment_corpora
+from nlp.training.loudness import loudest
 from nlp.training.probe import fit_heads
 from nlp.training.real_texts import real_corpora
 from nlp.training.recalibrate import calibrated, report, written
-from nlp.training.smooth import smooth
-from nlp.training.token_int8 import MICROSOFT, in_int8
+from nlp.training.word_table import prepend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 _OPSET: Final = 17
-_IR_WITH_INT4: Final = 10
-_BLOCK: Final = 32
+_IR: Final = 10
 _DRIFT: Final = 0.04
 """Mean change of a probability by quantisation beyond which nothing is replaced."""
-_SAMPLE: Final = 20
+_SAMPLE: Final = 60
 """Texts of each corpus that show how loud the activations get."""
 _CALIBRATION: Final = 400
 """Held-out texts of each corpus that set the temperatures, evenly picked."""
@@ -110,47 +111,20 @@ def _export_float(network: Network, path: Path) -> None:
     )
 
 
-def _prepend_words(model: Any, words_file: Path) -> None:
-    """Put the 4-bit word embedding in front of the graph, so that it takes token ids."""
-    stored = np.load(words_file)
-    nibbles = stored["nibbles"].reshape(len(stored["nibbles"]), -1)
-    signed = (nibbles.astype(np.int8) - 8).astype(np.uint8) & 15
-    packed = signed[:, 0::2] | (signed[:, 1::2] << 4)
-    scales = stored["scales"]
-    graph = model.graph
-    graph.initializer.extend(
-        [
-            helper.make_tensor("words.blocks", TensorProto.INT4, nibbles.shape, packed.tobytes(), raw=True),
-            helper.make_tensor("words.scales", TensorProto.FLOAT16, scales.shape, scales.tobytes(), raw=True),
-        ]
-    )
-    lookup = helper.make_node(
-        "GatherBlockQuantized",
-        ["words.blocks", "input_ids", "words.scales"],
-        ["words.half"],
-        domain=MICROSOFT,
-        block_size=_BLOCK,
-        gather_axis=0,
-        quantize_axis=1,
-    )
-    cast = helper.make_node("Cast", ["words.half"], ["words"], to=TensorProto.FLOAT)
-    graph.node.insert(0, cast)
-    graph.node.insert(0, lookup)
-    kept = [value for value in graph.input if value.name != "words"]
-    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])
-    del graph.input[:]
-    graph.input.extend([ids, *kept])
-    model.ir_version = _IR_WITH_INT4
+def write_model(
+    network: Network, checkpoint: Path, folder: Path, peaks: Mapping[str, NDArray[np.float32]], fine: int
+) -> None:
+    """Write `model.onnx`, which tells the checkpoint's own order of labels, and `tokenizer.json` into `folder`.
 
-
-def write_model(network: Network, checkpoint: Path, folder: Path) -> None:
-    """Write `model.onnx`, which tells the checkpoint's own order of labels, and `tokenizer.json` into `folder`."""
+    `peaks` and `fine` are those of `channel_int8.in_int8`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         _export_float(network, Path(scratch, "float.onnx"))
         model = onnx.load(Path(scratch, "float.onnx"))
-    in_int8(model)
-    _prepend_words(model, checkpoint / "words.npz")
+    in_int8(model, peaks, fine)
+    prepend(model, checkpoint / "words.npz")
+    model.ir_version = _IR
     order = model.metadata_props.add()
     order.key, order.value = label_order.KEY, label_order.stated({task: network.labels[task] for task in LABELS})
     onnx.save(model, folder / "model.onnx")
@@ -201,7 +175,7 @@ def describe(
     return described
 
 
-def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
+def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool, fine: int) -> None:
     """Make the shipped folder; it replaces an older one only when it is complete and its drift is small."""
     network = load_checkpoint(checkpoint, attention="eager")
     _check_order(checkpoint, network)
@@ -211,9 +185,9 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool) -> None:
         fit_heads(network, encoder, corpora, ("urgency", "intent"))
     temperatures = calibrate(network, encoder, corpora)
     print("temperatures", temperatures, flush=True)
-    smooth(network, encoder, [example for corpus in corpora for example in _evenly(corpus.train, _SAMPLE)])
+    shown = [example for corpus in corpora for example in _evenly(corpus.train, _SAMPLE)]
     partial = folder.with_name(folder.name + ".part")
-    write_model(network, checkpoint, partial)
+    write_model(network, checkpoint, partial, loudest(network, encoder, shown), fine)
     _check_parity(parity(network, partial, encoder, [e.text for corpus in corpora for e in corpus.dev[:20]]))
     describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")}, folder.name)
     fitted = calibrated(partial, corpora)
@@ -259,8 +233,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--refit", action="store_true", help="refit the urgency and intent heads on the frozen encoder")
+    parser.add_argument(
+        "--fine",
+        type=int,
+        default=8,
+        help="first layers whose activations get a second int8 number: nearer to the float network, and slower",
+    )
     args = parser.parse_args()
-    export(args.checkpoint, args.out, args.data, refit=args.refit)
+    export(args.checkpoint, args.out, args.data, refit=args.refit, fine=args.fine)
 
 
 if __name__ == "__main__":

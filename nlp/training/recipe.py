@@ -62,7 +62,7 @@ def steps(data: Path, work: Path, hours: float) -> list[Step]:
         Step("nlp.training.average", (str(small), f"{again}=0.7", f"{mean}=0.3"), small / _DONE),
         Step("nlp.training.export", (str(small), str(WEIGHTS / "small"), *own)),
         Step("nlp.training.distil", student, thin / _DONE),
-        Step("nlp.training.export", (str(thin), str(WEIGHTS / "fast"), *own)),
+        Step("nlp.training.export", (str(thin), str(WEIGHTS / "fast"), *own, "--fine", "0")),
         Step("nlp.training.measure", own),
     ]
 

@@ -26,6 +26,8 @@ from nlp.training.early_stop import EarlyStop
 _SAVE_EVERY: Final = 180.0
 _WARM_UP: Final = 100
 _REPORT_EVERY: Final = 100
+_PAUSE: Final = 20.0
+"""Seconds that a step counts at most: longer ones were a machine asleep or a run put on hold."""
 _MEMORY: Final = 0.999
 """Share of the running mean that a step leaves; it forgets after about a thousand steps."""
 
@@ -35,12 +37,16 @@ Loss = Callable[[Batch], tuple[Tensor, dict[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a run may take and how fast it learns: minutes of steps, the first rate and the last one's share of it."""
+    """What a run may take and how fast it learns: minutes of steps, the first rate and the last one's share of it.
+
+    `fall` is the share of the next layer's rate that a layer gets.
+    """
 
     out: Path
     minutes: float
     rate: float
     floor: float = 0.0
+    fall: float = 1.0
 
 
 class Steady(nn.Module):  # type: ignore[misc, unused-ignore] # without the extra `gpu` its base is unknown
@@ -81,17 +87,26 @@ def hidden(ids: Tensor, mask: Tensor, share: float, spared: int) -> Tensor:
     return ids.masked_fill(lost, UNKNOWN)
 
 
-def optimiser_of(network: Network, rate: float) -> torch.optim.AdamW:
-    """Return AdamW with a ten times higher rate for the heads and no decay of vectors."""
-    encoder = [p for p in network.encoder.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in encoder if p.ndim > 1], "lr": rate, "weight_decay": 0.01},
-        {"params": [p for p in encoder if p.ndim == 1], "lr": rate, "weight_decay": 0.0},
-        {"params": list(network.heads.parameters()), "lr": 10 * rate, "weight_decay": 0.01},
+def optimiser_of(network: Network, rate: float, fall: float = 1.0) -> torch.optim.AdamW:
+    """Return AdamW with a ten times higher rate for the heads and no decay of vectors.
+
+    With `fall` below 1 each layer learns at that share of the rate of the one behind it, embeddings slowest (layer-wise
+    rates, Howard and Ruder 2018): what a layer near the words knows is of use to all tasks.
+    """
+    depth = network.encoder.config.num_hidden_layers
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, value in network.encoder.named_parameters():
+        if value.requires_grad:
+            at = int(name.split(".")[2]) if name.startswith("encoder.layer.") else -1
+            groups.setdefault((at if fall < 1 else depth - 1, value.ndim > 1), []).append(value)
+    given = [
+        {"params": values, "lr": rate * fall ** (depth - 1 - at), "weight_decay": 0.01 if matrix else 0.0}
+        for (at, matrix), values in groups.items()
     ]
-    for group in groups:
+    given.append({"params": list(network.heads.parameters()), "lr": 10 * rate, "weight_decay": 0.01})
+    for group in given:
         group["full_rate"] = group["lr"]
-    return torch.optim.AdamW(groups, fused=True)
+    return torch.optim.AdamW(given, fused=True)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, steps: int, done: float, floor: float) -> None:
@@ -108,7 +123,7 @@ class Run:
         """Freeze the words, and continue from `resume.pt` if there is one."""
         self.network, self.pace = network, pace
         network.freeze_words()
-        self.optimiser = optimiser_of(network, pace.rate)
+        self.optimiser = optimiser_of(network, pace.rate, pace.fall)
         self.steps, self.elapsed = 0, 0.0
         self._learnt = {name: value for name, value in network.named_parameters() if value.requires_grad}
         self.mean = {name: value.detach().clone() for name, value in self._learnt.items()}
@@ -146,7 +161,7 @@ class Run:
         for batch in batches:
             began = time.monotonic()
             self._step(batch, loss)
-            self.elapsed += time.monotonic() - began
+            self.elapsed += min(time.monotonic() - began, _PAUSE)
             if self.elapsed - saved > _SAVE_EVERY:
                 saved = self.elapsed
                 self.save()

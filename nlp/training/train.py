@@ -76,6 +76,7 @@ class Plan:
     max_tokens: int
     seed: int
     own_share: float
+    layer_fall: float = 1.0
 
 
 def corpora_of(plan: Plan) -> list[Corpus]:
@@ -104,7 +105,7 @@ class Trainer:
         self.plan = plan
         network = load_checkpoint(plan.start, "eager") if plan.start else from_base(plan.base, TASKS, "eager")
         quicken(network, _DROPPED)
-        self.run = Run(network, Pace(plan.out, plan.minutes, plan.rate, plan.last_rate / plan.rate))
+        self.run = Run(network, Pace(plan.out, plan.minutes, plan.rate, plan.last_rate / plan.rate, plan.layer_fall))
         self.encoder = TextEncoder(Tokenizer.from_file(str(plan.base / "tokenizer.json")), PREFIX, plan.max_tokens)
         self.corpora = corpora_of(plan)
         self._weights = {corpus.name: class_weights(corpus, _BALANCE) for corpus in self.corpora}
@@ -183,6 +184,9 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--own-share", type=float, default=0.35, help="share of all that we labelled, in stage all")
+    parser.add_argument(
+        "--layer-fall", type=float, default=1.0, help="share of the rate of the layer behind it that a layer learns at"
+    )
     Trainer(Plan(**vars(parser.parse_args()))).train()
 
 

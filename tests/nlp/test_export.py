@@ -7,6 +7,7 @@ import random
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,8 @@ from nlp.training.calibrate import best_temperature, features  # noqa: E402 - as
 from nlp.training.corpora import EVENT, TASKS, Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import soft_targets, student_of  # noqa: E402 - as above
 from nlp.training.early_stop import EarlyStop, held_out_macro_f1  # noqa: E402 - as above
+from nlp.training.loudness import loudest  # noqa: E402 - as above
 from nlp.training.probe import fit_heads  # noqa: E402 - as above
-from nlp.training.smooth import Decomposed, smooth  # noqa: E402 - as above
-from nlp.training.token_int8 import rounded  # noqa: E402 - as above
 from nlp.training.train import meaning_loss  # noqa: E402 - as above
 from nlp.training.vocabulary import SPECIALS, readable, tokenizer_content  # noqa: E402 - as above
 
@@ -87,11 +87,16 @@ def corpora() -> list[Corpus]:
     return found
 
 
+def peaks_of(network: Any, checkpoint: Path) -> dict[str, Any]:
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
+    return loudest(network, encoder, [example for corpus in corpora() for example in corpus.train])
+
+
 @pytest.fixture(scope="module")
 def shipped_tiny(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped") / "tiny"
     network = load_checkpoint(checkpoint, attention="eager")
-    export.write_model(network, checkpoint, folder)
+    export.write_model(network, checkpoint, folder, peaks_of(network, checkpoint), fine=1)
     export.describe(folder, dict.fromkeys(LABELS, 1.0), {})
     return folder
 
@@ -109,7 +114,7 @@ def test_onnx_and_torch_agree(checkpoint: Path, shipped_tiny: Path) -> None:
 def test_the_written_file_tells_the_checkpoints_own_order_of_labels(checkpoint: Path, tmp_path: Path) -> None:
     network = load_checkpoint(checkpoint, attention="eager")
     network.labels = {**network.labels, "urgency": LABELS["urgency"][::-1]}
-    export.write_model(network, checkpoint, tmp_path)
+    export.write_model(network, checkpoint, tmp_path, peaks_of(network, checkpoint), fine=0)
     described = export.describe(tmp_path, dict.fromkeys(LABELS, 1.0), {})
     assert described.tasks == {**LABELS, "urgency": LABELS["urgency"][::-1]}
     (score,) = OnnxScorer(tmp_path, threads=1).score([GOOD])
@@ -123,36 +128,23 @@ def test_a_checkpoint_that_counts_its_labels_otherwise_is_not_exported(checkpoin
     heads["sentiment"].reverse()
     (folder / "heads.json").write_text(json.dumps(heads))
     with pytest.raises(SystemExit, match="the labels of sentiment are positive, neutral, negative"):
-        export.export(folder, tmp_path / "out", tmp_path, refit=False)
+        export.export(folder, tmp_path / "out", tmp_path, refit=False, fine=0)
     assert not (tmp_path / "out").exists()
 
 
-def test_smoothing_keeps_the_function(checkpoint: Path) -> None:
-    plain, smoothed = (load_checkpoint(checkpoint, attention="eager") for _ in range(2))
+def test_loudness_is_the_largest_of_each_channel_of_each_layer(checkpoint: Path) -> None:
+    network = load_checkpoint(checkpoint, attention="eager")
+    found = peaks_of(network, checkpoint)
+    dense = {name for name, part in network.named_modules() if isinstance(part, torch.nn.Linear)}
+    assert found.keys() == {name for name in dense if not name.startswith("heads.")}
+    seen: list[Any] = []
+    layer = network.encoder.encoder.layer[1].output.dense
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].abs().amax((0, 1)).float()))
     encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, 128)
-    examples = [example for corpus in corpora() for example in corpus.dev]
-    smooth(smoothed, encoder, examples)
-    before, after = (features(network, encoder, examples[:20])[0] for network in (plain, smoothed))
-    assert torch.allclose(before, after, atol=0.05)
-    weights = [net.encoder.encoder.layer[0].intermediate.dense.weight for net in (plain, smoothed)]
-    assert not torch.allclose(*weights)
-
-
-def test_a_loud_channel_is_multiplied_in_float() -> None:
-    dense = torch.nn.Linear(96, 8)
-    states = torch.randn(3, 5, 96)
-    states[..., 11] *= 500
-    states = torch.nn.functional.gelu(states)
-    expected = dense(states)
-    split = Decomposed(dense, states.abs().flatten(0, -2).amax(0), strength=0.65)
-    assert 11 in split.loudest
-    quiet = split.raised(states)
-    assert quiet.min() >= 0
-    assert (quiet == 0).all(dim=(0, 1)).sum() == len(split.loudest) == 16
-    assert quiet.max() < 20
-    weights, scales = rounded(split.dense.weight.detach().numpy().T)  # the bias is meant for these
-    rounding = (torch.from_numpy(weights * scales).T - split.dense.weight) @ split.raised.depths
-    assert torch.allclose(split(states) + rounding, expected, atol=1e-4, rtol=1e-4)
+    features(network, encoder, corpora()[0].train[:3])
+    hook.remove()
+    assert (found["encoder.encoder.layer.1.output.dense"] >= torch.stack(seen).amax(0).numpy()).all()
+    assert found["encoder.encoder.layer.1.output.dense"].shape == (128,)
 
 
 def test_parity_is_measured_on_the_written_file(checkpoint: Path, shipped_tiny: Path) -> None:

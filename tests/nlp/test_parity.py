@@ -1,9 +1,9 @@
 """The shipped model on both backends, on our own mentions in seven languages.
 
-What ONNX Runtime and torch compute differs by one thing: ONNX rounds the input of each int8 product to 255 steps, with
-a scale for each token. Torch gives the answers that the weights of the file stand for. Imitating the rounding would not
-bring them together: a value next to a step's edge falls to either side by the last digit of a float, and twelve layers
-on, that is as much as the rounding itself.
+What ONNX Runtime and torch compute differs by one thing: ONNX rounds the input of each int8 product to steps, and in
+the first layers to parts of a step. Torch gives the answers that the weights of the file stand for. Imitating the
+rounding would not bring them together: a value next to a step's edge falls to either side by the last digit of a float,
+and twelve layers on, that is as much as the rounding itself.
 """
 
 from __future__ import annotations
@@ -80,11 +80,10 @@ def test_a_score_is_of_its_text_alone(shipped: OnnxScorer, prepared: list[Prepar
 
 
 def test_both_backends_agree(truth: Array, by_onnx: Array) -> None:
-    """Within 0.02 of each probability for seven texts of eight, and on which answer is best."""
+    """Within 0.02 of each probability, and on which answer is best."""
     gaps = np.abs(truth - by_onnx)
-    assert gaps.mean() < 0.003
-    assert (gaps.max(1) < 0.02).mean() > 0.75
-    assert gaps.max() < 0.15
+    assert gaps.mean() < 0.0015
+    assert gaps.max() < 0.02
     assert (truth[:, :3].argmax(1) == by_onnx[:, :3].argmax(1)).mean() > 0.95
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from hashlib import sha256
@@ -21,7 +22,7 @@ from nlp.training import average, second_opinions, train  # noqa: E402 - as abov
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of, mixed  # noqa: E402 - as above
 from nlp.training.corpora import Corpus, Example  # noqa: E402 - as above
 from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
-from nlp.training.run import Pace, Run, Steady, hidden, quicken  # noqa: E402 - as above
+from nlp.training.run import Pace, Run, Steady, hidden, optimiser_of, quicken  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -91,7 +92,8 @@ def test_hidden_tokens_are_real_ones_behind_the_prefix() -> None:
     assert (ids == 9).all()
 
 
-def test_a_run_learns_and_its_running_mean_is_what_it_returns(tmp_path: Path) -> None:
+def test_a_run_learns_and_its_running_mean_is_what_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlp.training.run.time.monotonic", itertools.count(step=0.01).__next__)  # 300 steps
     run = trained(Pace(tmp_path, 0.05, 5e-3))
     batch = next(batches())
     assert loss_of(run.network, batch)[0] < 0.3
@@ -99,6 +101,28 @@ def test_a_run_learns_and_its_running_mean_is_what_it_returns(tmp_path: Path) ->
     assert all(torch.equal(value, run.mean[name]) for name, value in run.network.named_parameters() if name in run.mean)
     words = run.network.encoder.embeddings.word_embeddings.weight
     assert torch.equal(words, tiny().encoder.embeddings.word_embeddings.weight)
+
+
+def test_a_machine_asleep_does_not_spend_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlp.training.run.time.monotonic", itertools.count(step=7200).__next__)
+    assert trained(Pace(tmp_path, 1, 1e-3)).steps == 3
+
+
+def test_layers_near_the_words_learn_slower() -> None:
+    network = tiny()
+    network.freeze_words()
+    plain, layered = optimiser_of(network, 1e-3), optimiser_of(network, 1e-3, 0.5)
+    assert {group["lr"] for group in plain.param_groups} == {1e-3, 1e-2}
+    rates = {id(value): group["lr"] for group in layered.param_groups for value in group["params"]}
+    layers = network.encoder.encoder.layer
+    assert [rates[id(layer.output.dense.weight)] for layer in layers] == [
+        pytest.approx(1e-3 * 0.5 ** (len(layers) - 1 - at)) for at in range(len(layers))
+    ]
+    assert rates[id(network.encoder.embeddings.LayerNorm.weight)] == pytest.approx(1e-3 * 0.5 ** len(layers))
+    assert rates[id(next(network.heads.parameters()))] == pytest.approx(1e-2)
+    for optimiser in (plain, layered):
+        held = sum(value.numel() for group in optimiser.param_groups for value in group["params"])
+        assert held == sum(value.numel() for value in network.parameters() if value.requires_grad)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
