@@ -32,6 +32,25 @@ pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(1200)] 
 LANGUAGES = ("he", "fa", "ar", "en", "es", "fr", "de")
 EACH = 6
 OWN = Path(__file__).parents[2] / "nlp" / "training" / "data"
+ODD = (
+    "😀",
+    "🔥" * 8,
+    "a",
+    "!" * 20,
+    "https://example.com/a/b?c=1&d=2",
+    "x" * 5000,
+    "1234567890 " * 40,
+    "א" * 300,
+    "ﷺ ﷺ ﷺ",
+    "שלום hello سلام bonjour 😀 123",
+    "\u202eabc\u202c def",
+    "HELP " * 200,
+    "q w e r t y " * 30,
+    "@user @user @user",
+    "…………",
+    "Zażółć gęślą jaźń",
+)
+"""Louder or stranger than the texts that the steps of int8 were read off."""
 Array = NDArray[np.floating[Any]]
 Outputs = Callable[[list[Prepared]], tuple[dict[str, Array], Any]]
 
@@ -85,6 +104,12 @@ def test_both_backends_agree(truth: Array, by_onnx: Array) -> None:
     assert gaps.mean() < 0.0015
     assert gaps.max() < 0.02
     assert (truth[:, :3].argmax(1) == by_onnx[:, :3].argmax(1)).mean() > 0.95
+
+
+def test_both_backends_agree_on_odd_texts(shipped: OnnxScorer, whole: TorchScorer) -> None:
+    entries = [entry for entry in shipped.prepare(ODD) if isinstance(entry, Prepared)]
+    assert len(entries) == len(ODD)
+    assert np.abs(alone(whole.outputs, entries) - alone(shipped.outputs, entries)).max() < 0.02
 
 
 def test_torch_gives_a_text_the_same_answer_in_any_batch(
