@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from nlp import manifest
-from nlp.calibration import Correction, Shift, Threshold, adapted, family_indices
+from nlp.calibration import Correction, Shift, Threshold, Thresholds, adapted, family_indices
 from nlp.calibration_fit import STATED, HeldOut, calibrate, chance_error, fold_of, straightened, thresholds
 from nlp.logistic import Floats, softmax
 from nlp.onnx_cpu import GraphAnswers, OnnxScorer
@@ -179,12 +179,18 @@ def report(made: Calibrated) -> str:
     lines = ["| task | language | texts | ECE before | ECE after | ECE of a perfect model |", "|---" * 6 + "|"]
     lines += [str(row) for row in made.table]
     lines += ["", "| task | family | threshold | stated | reached | coverage | texts |", "|---" * 7 + "|"]
-    for task, found in made.thresholds.items():
+    return "\n".join([*lines, *threshold_rows(made.thresholds)])
+
+
+def threshold_rows(thresholds: Mapping[str, Thresholds]) -> list[str]:
+    """Return a row of the second table for each task and family; `thresholds` are a manifest's."""
+    rows = []
+    for task, found in thresholds.items():
         for name, limit in found.items():
             reached = "-" if limit.precision is None else f"{limit.precision:.3f}"
             figures = f"{limit.least:.3f} | {limit.stated:.2f} | {reached} | {limit.coverage:.2f} | {limit.texts}"
-            lines.append(f"| {task} | {name} | {figures} |")
-    return "\n".join(lines)
+            rows.append(f"| {task} | {name} | {figures} |")
+    return rows
 
 
 def main() -> None:

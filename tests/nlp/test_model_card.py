@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
+from nlp import manifest
 from nlp.onnx_cpu import OnnxScorer
 from nlp.scorer import LABELS
 from nlp.shipped import SIZES, folder_of
 from nlp.training.corpora import Corpus, own_corpora, own_files
 from nlp.training.measure import Figures, answered, false_alarms, figures, header, ordinary_texts, row
+from nlp.training.recalibrate import threshold_rows
 
 CARD = Path(__file__).parents[2] / "docs" / "model-card.md"
 NEAR = 0.02
@@ -82,6 +84,22 @@ def test_the_card_tells_the_shipped_files_figures_per_task_and_language(size: st
                 found[task, corpus.name] = len(corpus.dev), figures(corpus, answers, task).macro_f1
     assert found
     assert not gaps(size, found, card_figures(CARD.read_text(encoding="utf-8"))), STALE
+
+
+def test_the_card_has_the_thresholds_of_the_default_model_and_no_others() -> None:
+    lines = CARD.read_text(encoding="utf-8").splitlines()
+    table = lines[lines.index("| task | family | threshold | stated | reached | coverage | texts |") + 2 :]
+    rows = threshold_rows(manifest.read(folder_of(None)).thresholds)
+    assert len(rows) > 2
+    assert table[: table.index("")] == rows
+
+
+def test_the_card_tells_the_sizes_of_the_files() -> None:
+    sizes = [sum(path.stat().st_size for path in folder_of(Path(size)).glob("*.*")) / 1e6 for size in SIZES]
+    assert f"| files (int8 ONNX, tokenizer) | {sizes[0]:.1f} MB | {sizes[1]:.1f} MB |" in CARD.read_text(
+        encoding="utf-8"
+    )
+    assert max(sizes) <= 60
 
 
 def test_a_drop_a_lost_row_and_other_texts_are_told() -> None:
