@@ -254,7 +254,7 @@ class Graph:
         firsts = {product.steps: product for product in products if not product.rest}
         for product in products:
             if product.rest:
-                first = firsts.get(product.steps)
+                first = firsts.pop(product.steps, None)
                 if first is None or not np.array_equal(first.weight, product.weight):
                     raise self.refused(name, "the sum of a product and the same product with what its steps leave over")
         return [product for product in products if not product.rest]

@@ -75,7 +75,7 @@ def test_a_second_number_leaves_only_the_rounding_of_the_weights() -> None:
     states = CHANCE.normal(size=(2, 7, WIDTH)) * np.geomspace(0.01, 20, WIDTH)
     peaks = peaks_of(states)
     coarse, fine = (run(model(SIGNED, peaks, layers), states) for layers in (0, 1))
-    weights = np.abs(np.abs(WEIGHT).max(1))
+    weights = np.abs(WEIGHT).max(1)
     steps = steps_of(peaks, weights, 128, np.array([], np.int64), 0.75)
     stored, scales = rounded(WEIGHT * steps[:, None])
     of_weights = (states / steps).astype(np.float32) @ (stored * scales) + BIAS

@@ -281,7 +281,14 @@ def rest_alone(model: Any) -> None:
     whole.input[0], whole.input[2], whole.input[4] = parts.input[0], parts.input[2], parts.input[4]
 
 
-@pytest.mark.parametrize("change", [rest_of_another_input, rest_by_another_weight, rest_alone])
+def rest_twice(model: Any) -> None:
+    loud = next(node for node in model.graph.node if node.name.endswith("/loud"))
+    parts = next(node for node in model.graph.node if node.name == loud.name.replace("/loud", "/parts"))
+    added = next(node for node in model.graph.node if node.op_type == "Add" and loud.output[0] in node.input)
+    added.input[list(added.input).index(loud.output[0])] = parts.output[0]
+
+
+@pytest.mark.parametrize("change", [rest_of_another_input, rest_by_another_weight, rest_alone, rest_twice])
 def test_a_second_number_that_is_not_the_rest_of_the_first_is_refused(
     network: Network, base: Path, tmp_path: Path, change: Callable[[Any], None]
 ) -> None:
