@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from nlp.training.batches import padded, tokenise
+from nlp.training.precision import quick
 
 if TYPE_CHECKING:
     from nlp.network import Network
@@ -33,7 +34,7 @@ def features(
         for start in range(0, len(order), _SIZE):
             rows = order[start : start + _SIZE]
             ids, mask = padded([items[at] for at in rows])
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with quick():
                 pooled[rows] = network.pooled(ids, mask)
     return pooled.clone(), [item.labels for item in items]
 

@@ -44,6 +44,7 @@ from nlp.training.corpora import (
     posts_and_others,
     sentiment_corpora,
 )
+from nlp.training.precision import quick
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
 from nlp.training.train import SPARED
@@ -212,7 +213,7 @@ class Distiller:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return divergence from the teacher's opinions, loss on people's labels and 1 - cosine of vectors, weighed."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with quick():
             ids = hidden(batch.ids, batch.mask, _HIDDEN, SPARED)
             pooled = self.run.network.pooled(ids, batch.mask)
         opinion, truth = torch.zeros(()), torch.zeros(())

@@ -39,6 +39,7 @@ from nlp.training.corpora import (
     sentiment_corpora,
 )
 from nlp.training.early_stop import EarlyStop
+from nlp.training.precision import quick
 from nlp.training.real_texts import real_corpora
 from nlp.training.run import Pace, Run, hidden, quicken
 
@@ -123,7 +124,7 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the summed loss of a batch over the tasks that it is labelled for, and the parts."""
         network, parts = self.run.network, {}
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with quick():
             ids = hidden(batch.ids, batch.mask, _HIDDEN, SPARED)
             pooled = network.pooled(ids, batch.mask)
         total = torch.zeros(())
