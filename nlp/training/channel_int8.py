@@ -13,6 +13,9 @@ to be measured while a text is scored: no scales of tokens, and the bias is adde
 - What a GELU gives is hardly negative: its zero lies at 16, not in the middle, so that nearly all 255 steps serve it.
   The loudest channels there, which answer the first and the last token with 70 where others reach 5, are multiplied in
   float beside the product (LLM.int8, Dettmers et al. 2022).
+- A processor without VNNI (AMD's before Zen 4, many of Intel's) adds the products of two neighbours in 16 bits and
+  cuts what does not fit, silently: 255 * 127 * 2 does not. The weights of two neighbours are so small together that
+  nothing ever overflows, and such a machine gives the scores of all others.
 - In the first layers, whose rounding all later ones carry on, a second int8 number takes what the first leaves over.
 """
 
@@ -30,6 +33,8 @@ MICROSOFT: Final = "com.microsoft"
 """The domain of the product with scales, which every ONNX Runtime has."""
 STEPS: Final = 127
 """The largest int8 weight, and the largest int8 value to each side of a zero in the middle."""
+PAIR: Final = 128
+"""What the magnitudes of two neighbours in a weight column may add up to."""
 _MIDDLE: Final = 128
 _LOW: Final = 16
 """The zero of what a GELU gives."""
@@ -67,8 +72,12 @@ class _Input:
 
 
 def rounded(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
-    """Return `weight` (inputs, outputs) as int8 and the scale of each output, float32."""
-    scales = np.abs(weight).max(0) / STEPS
+    """Return `weight` (inputs, outputs) as int8 and the scale of each output, float32.
+
+    No two neighbours of a column (inputs 2k and 2k + 1) have magnitudes of more than `PAIR` together.
+    """
+    size = np.abs(np.pad(weight, ((0, len(weight) % 2), (0, 0))))
+    scales = (size[::2] + size[1::2]).max(0) / STEPS  # each of two may be rounded up by half
     scales[scales == 0] = 1.0
     return np.clip(np.round(weight / scales), -STEPS, STEPS).astype(np.int8), scales.astype(np.float32)
 

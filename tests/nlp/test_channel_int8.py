@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason=MISSES)
 import onnxruntime  # noqa: E402 - only where the extra is
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - as above
 
-from nlp.training.channel_int8 import in_int8, rounded, steps_of  # noqa: E402 - as above
+from nlp.training.channel_int8 import PAIR, in_int8, rounded, steps_of  # noqa: E402 - as above
 from nlp.training.word_table import packed, prepend  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -117,6 +117,28 @@ def test_no_channel_is_cut_at_what_was_seen_of_it() -> None:
         quiet = np.argsort(peaks)[:-5]
         assert (behind[quiet] * 239 >= peaks[quiet] * 1.299).all()
         assert (behind[quiet] * 16 >= 0.1699).all()
+
+
+@pytest.mark.parametrize("count", [6, 7])
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+def test_two_neighbours_of_a_column_stay_small_together(count: int, spread: float) -> None:
+    """A processor without VNNI adds 255 times the one and 255 times the other in 16 bits."""
+    weight = (np.exp(CHANCE.normal(size=(count, 200)) * spread) * CHANCE.choice([-1, 1], (count, 200))).astype("f4")
+    stored, scales = rounded(weight)
+    size = np.abs(np.pad(stored.astype(int), ((0, count % 2), (0, 0))))
+    sums = size[::2] + size[1::2]
+    assert 255 * sums.max() < 2**15
+    assert (sums.max(0) > PAIR - 4).all()  # nothing of the range is given away
+    assert np.abs(stored * scales - weight).max() <= scales.max() * 0.5001
+
+
+def test_the_loudest_values_on_the_largest_weights_do_not_overflow() -> None:
+    """What ONNX Runtime adds up is right where every channel is at its end, in the direction of its weight."""
+    peaks = np.full(WIDTH, 3, np.float32)
+    ends = np.sign(WEIGHT.T) * peaks * 1.3
+    for fine in (0, 1):
+        made = run(model(SIGNED, peaks, fine), ends[None])
+        assert made[0].diagonal() == pytest.approx(exact(ends).diagonal(), rel=0.01)
 
 
 def test_a_weight_of_zeros_stays_zero() -> None:
