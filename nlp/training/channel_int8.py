@@ -15,7 +15,7 @@ to be measured while a text is scored: no scales of tokens, and the bias is adde
   float beside the product (LLM.int8, Dettmers et al. 2022).
 - A processor without VNNI (AMD's before Zen 4, many of Intel's) adds the products of two neighbours in 16 bits and
   cuts what does not fit, silently: 255 * 127 * 2 does not. The weights of two neighbours are so small together that
-  nothing ever overflows, and such a machine gives the scores of all others.
+  nothing ever overflows: such a machine gets the same products as all others.
 - In the first layers, whose rounding all later ones carry on, a second int8 number takes what the first leaves over.
 """
 
@@ -77,7 +77,7 @@ def rounded(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     No two neighbours of a column (inputs 2k and 2k + 1) have magnitudes of more than `PAIR` together.
     """
     size = np.abs(np.pad(weight, ((0, len(weight) % 2), (0, 0))))
-    scales = (size[::2] + size[1::2]).max(0) / STEPS  # each of two may be rounded up by half
+    scales = (size[::2] + size[1::2]).max(0) / (PAIR - 1)  # each of two may be rounded up by half
     scales[scales == 0] = 1.0
     return np.clip(np.round(weight / scales), -STEPS, STEPS).astype(np.int8), scales.astype(np.float32)
 

@@ -35,7 +35,7 @@ EMERGENCIES = (
     "meu pai desmaiou na loja de vocês e ninguém vem",
 )
 APART = 1
-"""Another processor rounds int8 products otherwise: one text may change."""
+"""The last digit of a float hangs on the processor, and a value may cross a step of int8: one text may change."""
 LIKE_IT = 0.6
 """Share of common words from which a training text would give the answer away."""
 

@@ -19,7 +19,8 @@ from nlp.training.recalibrate import threshold_rows
 
 CARD = Path(__file__).parents[2] / "docs" / "model-card.md"
 NEAR = 0.02
-"""How far a figure may lie from the card's: another processor rounds int8 products otherwise, a text or two change."""
+"""How far a figure may lie from the card's: the last digit of a float hangs on the processor and can move a value over
+a step of int8, so a text or two change."""
 TEXTS_APART = 2
 COMPOSED = "plain-"
 OURS = ("own-", "posts-", "events")

@@ -70,8 +70,8 @@ def test_the_graph_s_answers_come_in_the_order_of_the_texts(shipped: OnnxScorer)
         entries = [entry for entry in shipped.prepare([text]) if isinstance(entry, Prepared)]
         outputs, vectors = shipped.outputs(entries)
         assert vectors is not None
-        # Neighbours in a batch share the range that activations are quantised to: alike, not equal.
-        assert found.vectors[at] @ vectors[0] > 0.98
+        # Steps of int8 are fixed: only the last digits of floats hang on the batch.
+        assert found.vectors[at] @ vectors[0] > 0.9999
         for task in LABELS:
-            assert found.probabilities[task][at] == pytest.approx(outputs[task][0], abs=0.1)
+            assert found.probabilities[task][at] == pytest.approx(outputs[task][0], abs=0.001)
     assert shipped.graph_answers([""]).kept == []

@@ -105,7 +105,7 @@ def test_weights_come_back_as_they_were_before_quantisation(shipped: Path, netwo
     before, after = network.state_dict(), read.state_dict()
     assert before.keys() == after.keys()
     for name, value in before.items():
-        # Half a step of int8: the largest of an output channel is 127 steps; the steps of the input stretch it.
+        # Half a step of int8: two neighbours of an output are 127 steps together; the steps of the input stretch it.
         step = value.abs().amax() / 127 if value.ndim == 2 else torch.tensor(1e-6)
         assert (after[name] - value).abs().max() <= 4 * step, name
     words = "encoder.embeddings.word_embeddings.weight"
