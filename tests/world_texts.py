@@ -109,6 +109,7 @@ _KEPT: Final = {"calm": 40, "angry": 6, "urgent": 4}
 """Sentences kept of each brand and sort: those of which the scorer is surest."""
 _SURE: Final = 0.18
 """The winning label must lead the next by so much at least."""
+
 Candidate = tuple[str, str, str]
 """Text, brand, language."""
 

@@ -79,7 +79,7 @@ def rounded(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     size = np.abs(np.pad(weight, ((0, len(weight) % 2), (0, 0))))
     scales = (size[::2] + size[1::2]).max(0) / (PAIR - 1)  # each of two may be rounded up by half
     scales[scales == 0] = 1.0
-    return np.clip(np.round(weight / scales), -STEPS, STEPS).astype(np.int8), scales.astype(np.float32)
+    return np.round(weight / scales).astype(np.int8), scales.astype(np.float32)
 
 
 def steps_of(peaks: Floats, weights: Floats, zero: int, loud: NDArray[np.int64], strength: float) -> Floats:

@@ -44,5 +44,5 @@ def _chosen() -> torch.dtype:
 
 
 def quick() -> torch.autocast:
-    """Return a context in which the encoder computes with the faster kind of numbers, one for each step."""
+    """Return a context, good for one step, in which the encoder computes with the faster kind of numbers."""
     return torch.autocast("cpu", dtype=torch.bfloat16, enabled=_chosen() is torch.bfloat16)
