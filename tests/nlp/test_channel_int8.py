@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-MISSES = "misses the int8 form of the export: torch or onnx is not installed (extra gpu)"
-pytest.importorskip("torch", reason=MISSES)
-onnx = pytest.importorskip("onnx", reason=MISSES)
-import onnxruntime  # noqa: E402 - only where the extra is
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - as above
-
-from nlp.training.channel_int8 import PAIR, in_int8, rounded, steps_of  # noqa: E402 - as above
-from nlp.training.word_table import packed, prepend  # noqa: E402 - as above
+from nlp.shipped import SIZES, folder_of
+from nlp.training.channel_int8 import PAIR, in_int8, rounded, steps_of
+from nlp.training.word_table import packed, prepend
 
 pytestmark = pytest.mark.filterwarnings("default")
 WIDTH, OUT = 48, 20
@@ -142,6 +141,18 @@ def test_the_loudest_values_on_the_largest_weights_do_not_overflow() -> None:
         assert made[0].diagonal() == pytest.approx(exact(ends).diagonal(), rel=0.01)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_no_processor_overflows_in_a_product_of_the_shipped_file(size: str) -> None:
+    """Without VNNI two neighbours' products are added in 16 bits: 255 times their weights must fit."""
+    graph = onnx.load(folder_of(Path(size)) / "model.onnx").graph
+    stored = {entry.name: entry for entry in graph.initializer}
+    names = {node.input[1] for node in graph.node if node.op_type == "MatMulIntegerToFloat"}
+    assert len(names) >= 6 * 7
+    for name in names:
+        weight = np.abs(numpy_helper.to_array(stored[name]).astype(int))
+        assert 255 * (weight[::2] + weight[1::2]).max() < 2**15, name
+
+
 def test_a_weight_of_zeros_stays_zero() -> None:
     weights, scales = rounded(np.zeros((4, 2), np.float32))
     assert not weights.any()
@@ -159,7 +170,7 @@ def test_words_are_unpacked_as_they_were_packed(tmp_path: Any) -> None:
     scales = CHANCE.uniform(0.01, 0.5, (50, 2)).astype(np.float16)
     np.savez(tmp_path / "words.npz", nibbles=nibbles, scales=scales)
     assert packed(nibbles.reshape(50, 64)).shape == (50, 32)
-    shape = ["batch", "tokens", 64]
+    shape: list[str | int | None] = ["batch", "tokens", 64]
     node = helper.make_node("Identity", ["words"], ["y"])
     given, made = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("words", "y"))
     graph = helper.make_model(
