@@ -5,7 +5,9 @@ Owns the queue and its bound, the deadline, the cache of answers, warm-up and dr
 
 A request waits at most `deadline` seconds for company. The queue is bounded in estimated tokens; beyond it `score`
 raises Overloaded at once and takes nothing. A text that cannot be scored, or on which the model fails twice (in its
-batch and alone), is answered by its error: never by an invented score, and never at its neighbours' cost.
+batch and alone), is answered by its error: never by an invented score, and never at its neighbours' cost. That goes for
+errors that nobody foresaw, too, as long as the model still scores known texts: else the next process would read the
+same text again and end as well. Where it does not, the thread ends, and with it every promise of an answer.
 """
 
 from __future__ import annotations
@@ -203,7 +205,10 @@ class BatchingScorer:
     def _round(self, scorer: Scorer, requests: list[_Request]) -> None:
         began = time.monotonic()
         texts = [text for request in requests for text in request.texts]
-        answers = self._answers(scorer, texts)
+        try:
+            answers = self._answers(scorer, texts)
+        except BaseException:  # noqa: BLE001 - a tokeniser's panic is no Exception
+            answers = [self._alone(scorer, text) for text in texts]
         errors = sum(isinstance(answer, ScorerError) for answer in answers)
         refused = sum(isinstance(answer, ValueError) for answer in answers)
         with self._signal:
@@ -228,6 +233,16 @@ class BatchingScorer:
         readable = [entry for entry in prepared if isinstance(entry, Prepared)]
         found = iter(self._cache.answer(readable, lambda entries: self._run(scorer, entries)))
         return [next(found) if isinstance(entry, Prepared) else entry for entry in prepared]
+
+    def _alone(self, scorer: Scorer, text: str) -> Answer:
+        """Answer one text of a round that failed as a whole; raise what was raised if the text is not to blame."""
+        try:
+            return self._answers(scorer, [text])[0]
+        except BaseException as error:  # noqa: BLE001 - as above
+            scorer.score(_WARM_UP)
+            fault = ScorerError(f"the model broke down on this text: {error!r}")
+            fault.__cause__ = error
+            return fault
 
     def _run(self, scorer: Scorer, entries: Sequence[Prepared]) -> dict[str, Score | ScorerError]:
         return grouping.run_distinct(scorer, entries, self._batch_tokens)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -160,12 +160,40 @@ async def test_a_scorer_that_was_not_started_says_so() -> None:
 
 
 class Faulty(LetterScorer):
-    """Has a programming error that shows on one text."""
+    """Has a programming error that shows on one text, and `broken` on every text."""
+
+    broken = False
 
     def prepare(self, texts: list[str]) -> list[Prepared | Unscorable]:  # type: ignore[override]
-        if "bug" in texts:
+        if self.broken or "bug" in texts:
             raise KeyError("bug")
         return super().prepare(texts)
+
+
+class Panic(BaseException):
+    """What a library in another language raises: no Exception."""
+
+
+class Panicking(Faulty):
+    """Its library panics on a batch with the text."""
+
+    def run(self, batch: Sequence[Prepared]) -> list[Score]:
+        if any(entry.text == "panic" for entry in batch):
+            raise Panic("index out of bounds")
+        return super().run(batch)
+
+
+async def test_a_text_on_which_something_unforeseen_is_raised_is_answered_alone() -> None:
+    async with running(Panicking(), deadline=0.2) as face:
+        asked = ["fine", "bug", "", "panic", "b\u2620d", "fine too"]
+        found = await asyncio.gather(*(face.score([text]) for text in asked))
+        kinds = [type(answer) for (answer,) in found]
+        assert kinds == [Score, ScorerError, Unscorable, ScorerError, ScorerError, Score]
+        assert "KeyError('bug')" in str(found[1][0])
+        assert "Panic('index out of bounds')" in str(found[3][0])
+        assert (face.stats.scored, face.stats.refused, face.stats.failed) == (2, 1, 3)
+        assert face.stats.queued_tokens == 0
+        assert isinstance((await face.score(["later"]))[0], Score)
 
 
 async def test_what_waits_when_the_thread_ends_is_told_that_it_died_and_not_that_a_text_is_bad() -> None:
@@ -178,8 +206,9 @@ async def test_what_waits_when_the_thread_ends_is_told_that_it_died_and_not_that
     scorer.entered.clear()
     first = asyncio.create_task(face.score(["fine"]))
     await eventually(scorer.entered.is_set)
-    waiting = [asyncio.create_task(face.score([text])) for text in ("bug", "innocent")]
+    waiting = [asyncio.create_task(face.score([text])) for text in ("one", "another")]
     await asyncio.sleep(0)
+    scorer.broken = True
     gate.set()
     assert isinstance((await first)[0], Score)
     for task in waiting:
@@ -188,12 +217,14 @@ async def test_what_waits_when_the_thread_ends_is_told_that_it_died_and_not_that
     await face.close()
 
 
-async def test_a_bug_on_the_thread_reaches_every_caller() -> None:
-    face = BatchingScorer(Faulty)
+async def test_a_bug_that_shows_on_every_text_reaches_every_caller() -> None:
+    scorer = Faulty()
+    face = BatchingScorer(lambda: scorer)
     await face.start()
+    scorer.broken = True
     async with asyncio.timeout(2):
         with pytest.raises(ScorerDied, match="KeyError") as first:
-            await face.score(["bug"])
+            await face.score(["something"])
         with pytest.raises(ScorerDied, match="KeyError") as second:
             await face.score(["anything"])
     assert isinstance(first.value.__cause__, KeyError)
