@@ -7,7 +7,7 @@ A request waits at most `deadline` seconds for company. The queue is bounded in 
 raises Overloaded at once and takes nothing. A text that cannot be scored, or on which the model fails twice (in its
 batch and alone), is answered by its error: never by an invented score, and never at its neighbours' cost. That goes for
 errors that nobody foresaw, too, as long as the model still scores known texts: else the next process would read the
-same text again and end as well. Where it does not, the thread ends, and with it every promise of an answer.
+same text again and end as well. Where it does not, or memory is short, no text is to blame: the thread ends.
 """
 
 from __future__ import annotations
@@ -238,6 +238,8 @@ class BatchingScorer:
         """Answer one text of a round that failed as a whole; raise what was raised if the text is not to blame."""
         try:
             return self._answers(scorer, [text])[0]
+        except MemoryError:
+            raise
         except BaseException as error:  # noqa: BLE001 - as above
             scorer.score(_WARM_UP)
             fault = ScorerError(f"the model broke down on this text: {error!r}")
