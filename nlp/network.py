@@ -3,7 +3,8 @@
 Owns the forward pass and the layout of a checkpoint folder. Does not own losses, data or export.
 
 A checkpoint folder holds `config.json` (Hugging Face), `model.safetensors` (encoder and heads), `tokenizer.json`,
-`words.npz` (the 4-bit word embedding) and `heads.json` (task -> labels in order). `nlp.torch_gpu` reads the same.
+`words.npz` (the 4-bit word embedding), `heads.json` (task -> labels in order) and `reading.json` (the prefix of its
+training). `nlp.torch_gpu` reads the same.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODEL_ID: Final = "warroom-small"
-PREFIX: Final = "query: "
-"""What the base model was trained to read before every text."""
+PREFIX: Final = ""
+"""What training puts before every text. The base model knows "query: ", three tokens of the 28 that a mention has; the
+model card says what leaving them out cost."""
+_FORMER_PREFIX: Final = "query: "
+"""That of checkpoints without `reading.json`."""
+_READING: Final = "reading.json"
 MAX_TOKENS: Final = 128
 """Longest input that the model is served with; training cuts at fewer, positions allow twice as many."""
 
@@ -63,13 +68,20 @@ def from_base(folder: Path, heads: Mapping[str, Sequence[str]], attention: str =
     return network
 
 
-def save_checkpoint(network: Network, base: Path, folder: Path) -> None:
+def prefix_of(folder: Path) -> str:
+    """Return what stands before every text that the checkpoint in `folder` is given."""
+    path = folder / _READING
+    return str(json.loads(path.read_text(encoding="utf-8"))["prefix"]) if path.exists() else _FORMER_PREFIX
+
+
+def save_checkpoint(network: Network, base: Path, folder: Path, prefix: str = PREFIX) -> None:
     """Write a checkpoint folder; tokenizer and word embedding are copied from `base`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "model.safetensors")
     for name in ("config.json", "tokenizer.json", "words.npz"):
         shutil.copyfile(base / name, folder / name)
     (folder / "heads.json").write_text(json.dumps(network.labels, indent=1), encoding="utf-8")
+    (folder / _READING).write_text(json.dumps({"prefix": prefix}), encoding="utf-8")
 
 
 def load_checkpoint(folder: Path, attention: str = "sdpa") -> Network:

@@ -128,7 +128,7 @@ class TextEncoder:
         return [self._known(entry, next(encoded)) if isinstance(entry, str) else entry for entry in found]
 
     def _known(self, text: str, ids: list[int]) -> Prepared | Unscorable:
-        """Refuse what is mostly written in a script that the vocabulary lacks: its score would be the prefix's, or that
+        """Refuse what is mostly written in a script that the vocabulary lacks: its score would be that of nothing, or
         of the punctuation, emoji and foreign words that stand among what can't be read ("Пожар!" is no praise).
         """  # noqa: D205  one sentence
         if self._unknown in ids and (self._wordless.issuperset(ids) or self._mostly_unknown(text)):

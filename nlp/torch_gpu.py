@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from nlp import answers, grouping, manifest, torch_shipped
 from nlp.calibration import Calibrator
-from nlp.network import MAX_TOKENS, MODEL_ID, PREFIX, Network, load_checkpoint
+from nlp.network import MAX_TOKENS, MODEL_ID, Network, load_checkpoint, prefix_of
 from nlp.onnx_cpu import SHIPPED
 from nlp.scorer import LABELS, Closed, Prepared, Scorer, Unscorable
 from nlp.tokens import TextEncoder
@@ -64,7 +64,7 @@ def _checkpoint(folder: Path) -> tuple[Network, _Model]:
     network = load_checkpoint(folder)
     tasks = {task: network.labels[task] for task in LABELS}
     revision = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:12]
-    return network, _Model(tasks, PREFIX, MAX_TOKENS, (MODEL_ID, revision))
+    return network, _Model(tasks, prefix_of(folder), MAX_TOKENS, (MODEL_ID, revision))
 
 
 def padded(batch: Sequence[Prepared]) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import argparse
 import math
 from pathlib import Path
 
-from nlp.network import Network, load_checkpoint, save_checkpoint
+from nlp.network import Network, load_checkpoint, prefix_of, save_checkpoint
 
 
 def mean_of(parts: list[tuple[Path, float]]) -> Network:
@@ -44,7 +44,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("parts", type=part, nargs="+", metavar="CHECKPOINT=WEIGHT")
     args = parser.parse_args()
-    save_checkpoint(mean_of(args.parts), args.parts[0][0], args.out)
+    first = args.parts[0][0]  # the one that the mean is read like
+    save_checkpoint(mean_of(args.parts), first, args.out, prefix_of(first))
 
 
 if __name__ == "__main__":

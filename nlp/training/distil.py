@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from transformers import BertConfig
 
+from nlp import manifest
 from nlp.grouping import groups
 from nlp.manifest import checksum
 from nlp.network import PREFIX, Network, load_checkpoint, save_checkpoint
@@ -107,6 +108,13 @@ def check_same_words(start: Path, checkpoint: Path) -> None:
     for name in ("tokenizer.json", "words.npz"):
         if checksum(start / name) != checksum(checkpoint / name):
             raise SystemExit(f"{start}: its {name} is not that of {checkpoint}; start from the teacher instead")
+
+
+def check_same_prefix(teacher: Path) -> None:
+    """Raise SystemExit if the exported `teacher` reads another prefix than the student will."""
+    found = manifest.read(teacher).prefix
+    if found != PREFIX:
+        raise SystemExit(f"{teacher}: it was trained with the prefix {found!r}, not {PREFIX!r}; export a newer one")
 
 
 def _prune(wide_in: nn.Linear, wide_out: nn.Linear, thin_in: nn.Linear, thin_out: nn.Linear) -> None:
@@ -249,7 +257,9 @@ def main() -> None:
         default=None,
         help="an older student of the same words to go on from; its shape stays, whatever --layers says",
     )
-    Distiller(Plan(**vars(parser.parse_args()))).distil()
+    plan = Plan(**vars(parser.parse_args()))
+    check_same_prefix(plan.teacher)
+    Distiller(plan).distil()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from nlp import label_order, manifest
-from nlp.network import MAX_TOKENS, PREFIX, Network, load_checkpoint
+from nlp.network import MAX_TOKENS, PREFIX, Network, load_checkpoint, prefix_of
 from nlp.onnx_cpu import session
 from nlp.scorer import LABELS
 from nlp.tokens import TextEncoder
@@ -150,7 +150,7 @@ def parity(
 
 
 def describe(
-    folder: Path, temperatures: dict[str, float], notes: dict[str, str], size: str = "small"
+    folder: Path, temperatures: dict[str, float], notes: dict[str, str], size: str = "small", prefix: str = PREFIX
 ) -> manifest.Manifest:
     """Write and return the manifest of the files in `folder`; the revision is the start of the model's checksum.
 
@@ -163,7 +163,7 @@ def describe(
         format=manifest.FORMAT,
         model_id=f"warroom-{size}",
         revision=files["model.onnx"].sha256[:12],
-        prefix=PREFIX,
+        prefix=prefix,
         max_tokens=MAX_TOKENS,
         tasks=tasks or LABELS,
         temperatures=temperatures,
@@ -179,7 +179,7 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool, fine: int
     """Make the shipped folder; it replaces an older one only when it is complete and its drift is small."""
     network = load_checkpoint(checkpoint, attention="eager")
     _check_order(checkpoint, network)
-    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), PREFIX, MAX_TOKENS)
+    encoder = TextEncoder(Tokenizer.from_file(str(checkpoint / "tokenizer.json")), prefix_of(checkpoint), MAX_TOKENS)
     corpora = sentiment_corpora(data) + own_corpora(own_files()) + real_corpora(data)
     if refit:
         fit_heads(network, encoder, corpora, ("urgency", "intent"))
@@ -189,7 +189,8 @@ def export(checkpoint: Path, folder: Path, data: Path, *, refit: bool, fine: int
     partial = folder.with_name(folder.name + ".part")
     write_model(network, checkpoint, partial, loudest(network, encoder, shown), fine)
     _check_parity(parity(network, partial, encoder, [e.text for corpus in corpora for e in corpus.dev[:20]]))
-    describe(partial, temperatures, {"made": datetime.now(UTC).isoformat(timespec="minutes")}, folder.name)
+    made_at = {"made": datetime.now(UTC).isoformat(timespec="minutes")}
+    describe(partial, temperatures, made_at, folder.name, prefix_of(checkpoint))
     fitted = calibrated(partial, corpora)
     print(report(fitted), flush=True)
     made = written(partial, fitted)

@@ -50,8 +50,8 @@ _BALANCE: Final = 0.5
 """Power of the inverse frequency by which rare classes count more."""
 _DROPPED: Final = 0.1
 _HIDDEN: Final = 0.1
-SPARED: Final = 3
-"""The start and the prefix before every text are never hidden."""
+SPARED: Final = 1
+"""The start of every text is never hidden."""
 _REAL: Final = 2.5
 """How often a real post with our labels is drawn beside a mention that we wrote: live streams are made of real ones."""
 _MEANING: Final = 0.3

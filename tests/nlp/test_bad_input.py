@@ -159,8 +159,8 @@ def test_truncation_is_by_tokens_and_keeps_head_and_tail(shipped: OnnxScorer) ->
     assert isinstance(first, Prepared)
     assert isinstance(last, Prepared)
     assert len(long.ids) == shipped.max_tokens
-    assert long.ids[: len(first.ids) - 1] == first.ids[:-1], "the head with the prefix, as if it stood alone"
-    start = len(shipped.prepare(["x"])[0].ids) - 2  # type: ignore[union-attr]  # tokens of the prefix before the text
+    assert long.ids[: len(first.ids) - 1] == first.ids[:-1], "the head with the opening token, as if it stood alone"
+    start = len(shipped.prepare(["x"])[0].ids) - 2  # type: ignore[union-attr]  # tokens before the text
     words = last.ids[start:]
     assert long.ids[-len(words) :] == words, "the end with the closing token, as if it stood alone"
 

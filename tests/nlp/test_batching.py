@@ -159,6 +159,15 @@ async def test_a_scorer_that_was_not_started_says_so() -> None:
         await BatchingScorer(LetterScorer).score(["text"])
 
 
+class Watched(BatchingScorer):
+    """Keeps every state of its counters: readers take no lock, so each may be seen."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "_stats":
+            self.__dict__.setdefault("seen", []).append(value)
+
+
 class Faulty(LetterScorer):
     """Has a programming error that shows on one text, and `broken` on every text."""
 
@@ -175,7 +184,9 @@ class Panic(BaseException):
 
 
 class Panicking(Faulty):
-    """Its library panics on a batch with the text."""
+    """Its library panics on a batch with the text, on one of two lanes."""
+
+    lanes = 2
 
     def run(self, batch: Sequence[Prepared]) -> list[Score]:
         if any(entry.text == "panic" for entry in batch):
@@ -192,8 +203,21 @@ async def test_a_text_on_which_something_unforeseen_is_raised_is_answered_alone(
         assert "KeyError('bug')" in str(found[1][0])
         assert "Panic('index out of bounds')" in str(found[3][0])
         assert (face.stats.scored, face.stats.refused, face.stats.failed) == (2, 1, 3)
+        assert (face.stats.exact, face.stats.near, face.stats.missed) == (0, 0, 5)
         assert face.stats.queued_tokens == 0
         assert isinstance((await face.score(["later"]))[0], Score)
+
+
+async def test_a_lone_text_that_breaks_the_scorer_counts_as_one_that_the_model_failed_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    face = Watched(Faulty)
+    await face.start()
+    assert isinstance((await face.score(["bug"]))[0], ScorerError)
+    await face.close()
+    assert (face.stats.failed, face.stats.missed) == (1, 1)
+    assert all(one.failed <= one.missed for one in face.__dict__["seen"])
+    assert "KeyError: 'bug'" in caplog.text
 
 
 async def test_what_waits_when_the_thread_ends_is_told_that_it_died_and_not_that_a_text_is_bad() -> None:
@@ -230,15 +254,6 @@ async def test_a_bug_that_shows_on_every_text_reaches_every_caller() -> None:
     assert isinstance(first.value.__cause__, KeyError)
     assert second.value is not first.value
     await face.close()
-
-
-class Watched(BatchingScorer):
-    """Keeps every state of its counters: readers take no lock, so each may be seen."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name == "_stats":
-            self.__dict__.setdefault("seen", []).append(value)
 
 
 async def test_no_state_of_the_counters_has_more_failures_than_texts_for_the_model() -> None:

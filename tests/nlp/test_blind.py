@@ -1,7 +1,8 @@
 """The shipped files on 300 mentions in five languages whose writer knew the guide alone: no training text, no model.
 
-`blind.jsonl` is never trained on; `warroom model eval tests/nlp/blind.jsonl --task urgency` prints the figures. What is
-asked here are the aims that the model card states, in each language, though 60 texts say little of one.
+`blind.jsonl` is neither trained on nor calibrated by; `warroom model eval tests/nlp/blind.jsonl --task urgency` prints
+the figures. Asked are aims of urgency and intent in each language, though 60 texts say little of one, and the critical
+texts that are found in all languages together, at a threshold read off these very texts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nlp.onnx_cpu import OnnxScorer
 from nlp.quality import by_class, confusion, f1_scores, macro
 from nlp.scorer import LABELS
 from nlp.shipped import SIZES, folder_of
+from nlp.training.copies import copies
 from nlp.training.corpora import own_corpora, own_files, plain_words
 from streams.records import Score
 
@@ -26,7 +28,6 @@ AIMS = {"urgency": {"en": 0.65, "": 0.60}, "intent": {"en": 0.70, "": 0.65}}
 """Macro-F1 that each language reaches at least; "" stands for every other one."""
 FOUND = 0.85
 """Share of the critical texts that are found at a precision of 0.7."""
-LIKE_IT = 0.6
 
 
 @cache
@@ -62,9 +63,7 @@ def test_most_critical_texts_are_found(size: str) -> None:
     assert found.kept(0.7).recall >= FOUND
 
 
-def test_none_of_them_is_like_a_training_text() -> None:
+def test_none_of_them_is_like_a_text_of_ours() -> None:
     blind = [frozenset(plain_words(row["text"]).split()) for row in ROWS]
-    for corpus in own_corpora(own_files()):
-        for example in corpus.train:
-            mine = frozenset(plain_words(example.text).split())
-            assert not any(len(mine & other) >= LIKE_IT * len(mine | other) for other in blind), example.text
+    ours = [example.text for corpus in own_corpora(own_files()) for example in (*corpus.train, *corpus.dev)]
+    assert copies(blind, [frozenset(plain_words(text).split()) for text in ours]) == set()

@@ -11,11 +11,11 @@ from nlp.scorer import Prepared, Unscorable
 from nlp.tokens import TextEncoder, clean
 
 
-def encoder(max_tokens: int = 12) -> TextEncoder:
+def encoder(max_tokens: int = 12, prefix: str = "w1 ") -> TextEncoder:
     vocabulary = {"[UNK]": 0} | {f"w{i}": i for i in range(1, 5000)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    return TextEncoder(tokenizer, "w1 ", max_tokens)
+    return TextEncoder(tokenizer, prefix, max_tokens)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,11 @@ def test_pieces_of_hostile_text_are_read_or_refused_in_any_order(text: str) -> N
     assert isinstance(first, Prepared)
     assert isinstance(last, Prepared)
     clean(text).encode("utf-8")
+
+
+def test_without_a_prefix_nothing_stands_before_the_text() -> None:
+    found = encoder(prefix="").prepare(["w2 w3", "", "w4"])
+    assert [entry.ids if isinstance(entry, Prepared) else None for entry in found] == [[2, 3], None, [4]]
 
 
 def test_long_text_keeps_head_and_tail_within_the_budget() -> None:

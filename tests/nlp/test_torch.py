@@ -23,7 +23,7 @@ from nlp.torch_gpu import TorchScorer  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "so", "fine", "query", ":"]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "so", "fine"]
 SHUFFLED = {0: "POSITIVE", 1: "NEGATIVE", 2: "NEUTRAL"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -16,12 +17,14 @@ MISSES = "misses the tests of training: torch or transformers is not installed (
 torch = pytest.importorskip("torch", reason=MISSES)
 transformers = pytest.importorskip("transformers", reason=MISSES)
 
-from nlp.network import Network, save_checkpoint  # noqa: E402 - only where the extra is
+from nlp import manifest  # noqa: E402 - only where the extra is
+from nlp.network import PREFIX, Network, prefix_of, save_checkpoint  # noqa: E402 - as above
+from nlp.onnx_cpu import SHIPPED  # noqa: E402 - as above
 from nlp.scorer import LABELS  # noqa: E402 - as above
 from nlp.training import average, second_opinions, train  # noqa: E402 - as above
 from nlp.training.batches import UNKNOWN, Batch, Item, batch_of, mixed  # noqa: E402 - as above
 from nlp.training.corpora import Corpus, Example  # noqa: E402 - as above
-from nlp.training.distil import check_same_words, variant  # noqa: E402 - as above
+from nlp.training.distil import check_same_prefix, check_same_words, variant  # noqa: E402 - as above
 from nlp.training.run import Pace, Run, Steady, hidden, optimiser_of, quicken  # noqa: E402 - as above
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -80,7 +83,7 @@ def test_no_dropout_of_the_plain_kind_is_left_in_the_layers() -> None:
     assert torch.equal(*(network.pooled(ids, mask) for _ in range(2)))
 
 
-def test_hidden_tokens_are_real_ones_behind_the_prefix() -> None:
+def test_hidden_tokens_are_real_ones_behind_the_start() -> None:
     torch.manual_seed(2)
     ids, mask = torch.full((50, 20), 9), torch.ones(50, 20, dtype=torch.long)
     mask[:, 15:] = 0
@@ -142,14 +145,14 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_part_of_a_text_is_one_piece_with_its_frame() -> None:
     chance = random.Random(3)
-    item = Item([0, 5, 6, *range(100, 140), 2], {"sentiment": 1})
+    item = Item([0, *range(100, 140), 2], {"sentiment": 1})
     for _ in range(50):
         part = variant(item, chance)
-        inside = part.ids[3:-1]
-        assert (part.ids[:3], part.ids[-1], part.labels) == ([0, 5, 6], 2, item.labels)
+        inside = part.ids[1:-1]
+        assert (part.ids[0], part.ids[-1], part.labels) == (0, 2, item.labels)
         assert inside == list(range(inside[0], inside[-1] + 1))
         assert 24 <= len(inside) <= 36
-    short = Item([0, 5, 6, 7, 8, 2], {"sentiment": 1})
+    short = Item([0, 7, 8, 2], {"sentiment": 1})
     assert variant(short, chance).ids == short.ids
 
 
@@ -178,6 +181,31 @@ def test_the_mean_of_checkpoints_lies_between_them(tmp_path: Path) -> None:
     narrow.encoder.config.save_pretrained(base)
     with pytest.raises(ValueError, match="another network"):
         average.mean_of([(folders[0], 0.5), (saved(tmp_path / "narrow", narrow, base), 0.5)])
+
+
+def test_a_checkpoint_knows_its_prefix_and_one_without_word_of_it_is_older(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    tiny().encoder.config.save_pretrained(base)
+    for name in ("tokenizer.json", "words.npz"):
+        (base / name).touch()
+    new = saved(tmp_path / "new", tiny(), base)
+    assert prefix_of(new) == PREFIX
+    (new / "reading.json").unlink()
+    assert prefix_of(new) == "query: "
+    save_checkpoint(tiny(), base, new, "other: ")
+    assert prefix_of(new) == "other: "
+
+
+@pytest.mark.parametrize("prefix", ["query: ", PREFIX])
+def test_a_teacher_that_reads_another_prefix_is_refused(tmp_path: Path, prefix: str) -> None:
+    for name in ("model.onnx", "tokenizer.json"):
+        shutil.copyfile(SHIPPED / name, tmp_path / name)
+    manifest.write(tmp_path, manifest.read(SHIPPED).model_copy(update={"prefix": prefix}))
+    if prefix == PREFIX:
+        check_same_prefix(tmp_path)
+    else:
+        with pytest.raises(SystemExit, match="'query: '"):
+            check_same_prefix(tmp_path)
 
 
 def test_a_second_opinion_softens_a_label_and_no_opinion_leaves_it() -> None:
