@@ -18,9 +18,11 @@ import contextlib
 import logging
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from nlp import grouping
@@ -221,8 +223,10 @@ class BatchingScorer:
             answers = self._answers(scorer, texts)
         except MemoryError:
             raise
-        except BaseException:  # a tokeniser's panic is no Exception
-            _logger.exception("scoring %d texts together failed, each is tried alone", len(texts))
+        except BaseException as error:  # noqa: BLE001 - a tokeniser's panic is no Exception
+            _logger.error(  # noqa: TRY400 - not its message: that may hold a mention's words
+                "scoring %d texts together failed (%s): each is tried alone", len(texts), _place(error)
+            )
             answers = [self._alone(scorer, text) for text in texts]
         errors = sum(isinstance(answer, ScorerError) for answer in answers)
         refused = sum(isinstance(answer, ValueError) for answer in answers)
@@ -286,3 +290,9 @@ def _died(cause: BaseException) -> ScorerDied:
     error = ScorerDied(f"the scorer's thread ended: {cause!r}")
     error.__cause__ = cause
     return error
+
+
+def _place(error: BaseException) -> str:
+    """Return what was raised and where."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
