@@ -103,7 +103,7 @@ def _lesson(scorer: OnnxScorer, described: manifest.Manifest, task: str, found: 
         raise NoEmbedding(described.model_id)
     labels = described.tasks[task]
     return Lesson(
-        logits=adapted(answers.probabilities[task], answers.vectors, shift, described.curves.get(task, 1.0)),
+        logits=adapted(answers.probabilities[task], answers.vectors, shift, described.bends[task]),
         vectors=unit(answers.vectors),
         truth=np.array([labels.index(found.labels[at]) for at in answers.kept], dtype=np.int64),
         families=family_indices(answers.texts),
@@ -133,7 +133,7 @@ def _calm(scorer: OnnxScorer, described: manifest.Manifest, old: Shift | None, t
     new = old if taught.shift is None else _sum(old, taught.shift)
 
     def alarmed(shift: Shift | None, corrections: Corrections) -> int:
-        logits = adapted(answers.probabilities[URGENCY], answers.vectors, shift, described.curves.get(URGENCY, 1.0))
+        logits = adapted(answers.probabilities[URGENCY], answers.vectors, shift, described.bends[URGENCY])
         return int(np.isin(corrected(logits, families, corrections).argmax(axis=1), alarms).sum())
 
     before = alarmed(old, described.calibration.get(URGENCY, _UNTOUCHED))
@@ -188,7 +188,7 @@ def _write(
         "files": files,
         "calibration": calibration,
         "adapter": manifest.ADAPTER if shifts else None,
-        "revision": manifest.revision(files, calibration, described.thresholds, described.curves),
+        "revision": manifest.revision(files, calibration, described.thresholds, described.bends),
         "notes": {
             **described.notes,
             "adapted_from": described.revision,

@@ -7,6 +7,7 @@ probabilities stay what the graph gave.
 For each task, with p the graph's probabilities, e its unit embedding and f the family of the text:
 
     z = -(max log p - log p) ^ g       the curve: one power g for the task, 1 where the model has none
+    z *= softmax(z) s                  the slopes: one s per class, their mean by how likely each is; else 1
     z += U e + b                       the adapter, fitted on people's labels; left out where there is none
     q = softmax(z / T_f + c_f)         temperature T_f and, where it held up, a bias c_f per class
     uncertain if max q < t_f           so that what is not uncertain reaches a stated precision
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,18 +85,38 @@ class Shift:
     bias: Floats
 
 
-def bent(logits: Floats, curve: float) -> Floats:
-    """Return the logits with each row's distances from its best one raised to the power `curve`; their order stays.
+class Bend(NamedTuple):
+    """What is done to a task's logits before all else; neither changes their order.
 
-    As far as numbers can tell: powers above 1 squeeze near ties. Smoothed labels teach a network never to be quite
-    sure, so its distances are too small where it is right and too large in the middle; no temperature mends both.
+    `power`: to which each row's distances from its best logit are raised. Smoothed labels teach a network never to be
+    quite sure, so its distances are too small where it is right and too large in the middle; no temperature mends both.
+    `slopes`: one for each class, or none. A network that learned urgency where half of the texts are urgent is too sure
+    of "high", and in a stream of calm ones not sure enough of "low".
     """
-    return logits if curve == 1 else -((logits.max(axis=1, keepdims=True) - logits) ** curve)
+
+    power: float = 1.0
+    slopes: tuple[float, ...] = ()
 
 
-def adapted(probabilities: Array, vectors: Array | None, shift: Shift | None, curve: float = 1.0) -> Floats:
+STRAIGHT: Final = Bend()
+
+
+def bent(logits: Floats, bend: Bend) -> Floats:
+    """Return the logits bent, shape (count, classes); as far as numbers can tell: powers above 1 squeeze near ties."""
+    if bend.power != 1:
+        logits = -((logits.max(axis=1, keepdims=True) - logits) ** bend.power)
+    return sloped(logits, np.array(bend.slopes)) if bend.slopes else logits
+
+
+def sloped(logits: Floats, slopes: Floats) -> Floats:
+    """Return each row times the mean of `slopes` (classes), weighed by its probabilities: no jump where two tie."""
+    found: Floats = logits * (softmax(logits) @ slopes)[:, None]
+    return found
+
+
+def adapted(probabilities: Array, vectors: Array | None, shift: Shift | None, bend: Bend = STRAIGHT) -> Floats:
     """Return the logits z, shape (count, classes); `vectors` (count, size) need not be of unit length."""
-    logits = bent(logs(probabilities), curve)
+    logits = bent(logs(probabilities), bend)
     if shift is None:
         return logits
     if vectors is None:
@@ -158,11 +179,11 @@ class Calibrator:
         corrections: Mapping[str, Corrections],
         thresholds: Mapping[str, Thresholds],
         shifts: Mapping[str, Shift] | None = None,
-        curves: Mapping[str, float] | None = None,
+        bends: Mapping[str, Bend] | None = None,
     ) -> None:
         """Take what the manifest says of each of `tasks`; a task that a mapping leaves out is not touched by it."""
         self._shifts = dict(shifts or {})
-        self._curves = {task: curve for task, curve in (curves or {}).items() if curve != 1}
+        self._bends = {task: bend for task, bend in (bends or {}).items() if bend != STRAIGHT}
         self._corrections = {task: _per_family(corrections[task]) for task in tasks if corrections.get(task)}
         self._least = {
             task: np.array([limit.least if (limit := _of(found, name)) else 0 for name in FAMILIES])
@@ -173,13 +194,13 @@ class Calibrator:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do: the graph's own probabilities are the answer."""
-        return not (self._shifts or self._curves or self._corrections or self._least)
+        return not (self._shifts or self._bends or self._corrections or self._least)
 
     def probabilities(self, task: str, values: Floats, vectors: Array | None, families: Ints) -> Floats:
         """Return the calibrated form of the distributions `values` (count, classes) that the graph gave."""
-        if not any(task in known for known in (self._shifts, self._curves, self._corrections)):
+        if not any(task in known for known in (self._shifts, self._bends, self._corrections)):
             return values
-        logits = adapted(values, vectors, self._shifts.get(task), self._curves.get(task, 1.0))
+        logits = adapted(values, vectors, self._shifts.get(task), self._bends.get(task, STRAIGHT))
         found = self._corrections.get(task)
         return _scaled(logits, families, *found) if found else softmax(logits)
 

@@ -16,7 +16,7 @@ from typing import Annotated, Final, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nlp.calibration import Calibrator, Correction, Shift, Threshold
+from nlp.calibration import Bend, Calibrator, Correction, Shift, Threshold
 from nlp.families import EVERY, FAMILIES
 from nlp.scorer import ModelFilesDamaged
 
@@ -27,6 +27,9 @@ _NEEDED: Final = ("model.onnx", "tokenizer.json")
 _NO_FILES: Final = {"", ".", "..", NAME}
 _REMEDY: Final = "restore the folder from the repository or install the package again"
 _CHUNK: Final = 1 << 20
+
+
+_Factor = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
 class ModelFile(BaseModel):
@@ -43,10 +46,10 @@ class Manifest(BaseModel):
 
     `tasks` maps each task to its labels in the order of the model's output of that name. `temperatures` records by
     how much the logits of each head were divided at export, for all languages alike. `embedding` is the name of the
-    output with unit vectors, or None. `curves` says of tasks by which power their logits are bent
-    (`calibration.bent`). `calibration` and `thresholds` say, per task and family (or "all"), what is done to the
-    probabilities that come out of the graph; where they say nothing, nothing is done and nothing is uncertain.
-    `adapter` is the name of the file with the shifts that people's labels taught, or None.
+    output with unit vectors, or None. `curves` and `slopes` say of tasks by which power their logits are bent and by
+    which slope of each label (`calibration.Bend`). `calibration` and `thresholds` say, per task and family (or "all"),
+    what is done to the probabilities that come out of the graph; where they say nothing, nothing is done and nothing is
+    uncertain. `adapter` is the name of the file with the shifts that people's labels taught, or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,7 +64,8 @@ class Manifest(BaseModel):
     embedding: str | None
     files: dict[str, ModelFile]
     notes: dict[str, str] = Field(default_factory=dict)
-    curves: dict[str, Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]] = Field(default_factory=dict)
+    curves: dict[str, _Factor] = Field(default_factory=dict)
+    slopes: dict[str, tuple[_Factor, ...]] = Field(default_factory=dict)
     calibration: dict[str, dict[str, Correction]] = Field(default_factory=dict)
     thresholds: dict[str, dict[str, Threshold]] = Field(default_factory=dict)
     adapter: str | None = None
@@ -74,18 +78,28 @@ class Manifest(BaseModel):
             name for name in self.files if name in _NO_FILES or Path(name).name != name or not name.isprintable()
         ]:
             raise ValueError(f"{strange[0]!r} is not the name of a file in the folder")
-        for field in (self.calibration, self.thresholds):
-            for task, found in field.items():
-                if task not in self.tasks or not found.keys() <= {EVERY, *FAMILIES}:
-                    raise ValueError(f"{task}: not a task of the model, or a family that is none of {FAMILIES}")
-        if strange := sorted(self.curves.keys() - self.tasks.keys()):
-            raise ValueError(f"{strange[0]}: a curve of a task that the model does not have")
-        for task, corrections in self.calibration.items():
-            if any(len(entry.bias) not in {0, len(self.tasks[task])} for entry in corrections.values()):
-                raise ValueError(f"{task}: a bias that does not fit its {len(self.tasks[task])} labels")
+        self._check_tasks()
         if self.adapter is not None and (self.adapter not in self.files or self.embedding is None):
             raise ValueError(f"adapter {self.adapter}: not one of the files, or the model has no embedding")
         return self
+
+    def _check_tasks(self) -> None:
+        """Raise ValueError for what is said of a task, a family or labels that the model does not have."""
+        for task in (*self.curves, *self.slopes, *self.calibration, *self.thresholds):
+            if task not in self.tasks:
+                raise ValueError(f"{task}: not a task of the model")
+        for field in (self.calibration, self.thresholds):
+            if any(not found.keys() <= {EVERY, *FAMILIES} for found in field.values()):
+                raise ValueError(f"a family that is none of {FAMILIES}")
+        for task, labels in self.tasks.items():
+            entries = [entry.bias for entry in self.calibration.get(task, {}).values()]
+            if any(len(numbers) not in {0, len(labels)} for numbers in (*entries, self.slopes.get(task, ()))):
+                raise ValueError(f"{task}: a bias or slopes that do not fit its {len(labels)} labels")
+
+    @property
+    def bends(self) -> dict[str, Bend]:
+        """How the logits of each task are bent."""
+        return {task: Bend(self.curves.get(task, 1.0), self.slopes.get(task, ())) for task in self.tasks}
 
 
 def checksum(path: Path) -> ModelFile:
@@ -101,30 +115,30 @@ def revision(
     files: Mapping[str, ModelFile],
     calibration: Mapping[str, Mapping[str, Correction]],
     thresholds: Mapping[str, Mapping[str, Threshold]],
-    curves: Mapping[str, float],
+    bends: Mapping[str, Bend],
 ) -> str:
     """Return the revision: twelve digits that change with anything that changes a score.
 
-    It is the start of the model's checksum, or of one over that and all that follows the graph: curves, calibration,
+    It is the start of the model's checksum, or of one over that and all that follows the graph: bends, calibration,
     thresholds and adapter.
     """
     model = files["model.onnx"].sha256
-    curves = {task: curve for task, curve in curves.items() if curve != 1}
-    if not calibration and not thresholds and not curves and ADAPTER not in files:
+    curves = {task: bend.power for task, bend in bends.items() if bend.power != 1}
+    slopes = {task: bend.slopes for task, bend in bends.items() if bend.slopes}
+    if not (calibration or thresholds or curves or slopes or ADAPTER in files):
         return model[:12]
     parts = [model, files[ADAPTER].sha256 if ADAPTER in files else ""]
     for field in (calibration, thresholds):
         plain = {task: {name: entry.model_dump() for name, entry in found.items()} for task, found in field.items()}
         parts.append(json.dumps(plain, sort_keys=True))
-    if curves:
-        parts.append(json.dumps(curves, sort_keys=True))
+    parts += [json.dumps(field, sort_keys=True) for field in (curves, slopes) if field]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def calibrator(folder: Path, described: Manifest) -> Calibrator:
     """Return what follows the graph of the model in `folder`; raise ModelFilesDamaged if its adapter does not fit."""
     shifts = read_adapter(folder, described)
-    return Calibrator(described.tasks, described.calibration, described.thresholds, shifts, described.curves)
+    return Calibrator(described.tasks, described.calibration, described.thresholds, shifts, described.bends)
 
 
 def write_adapter(folder: Path, shifts: Mapping[str, Shift]) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from nlp import manifest
-from nlp.calibration import Correction, Shift, Threshold, Thresholds, adapted, family_indices
+from nlp.calibration import STRAIGHT, Bend, Correction, Shift, Threshold, Thresholds, adapted, family_indices
 from nlp.calibration_fit import STATED, HeldOut, calibrate, chance_error, fold_of, straightened, thresholds
 from nlp.logistic import Floats, softmax
 from nlp.onnx_cpu import GraphAnswers, OnnxScorer
@@ -59,7 +59,7 @@ class Row:
 class Calibrated:
     """What was fitted, for the manifest, and how good it is."""
 
-    curves: dict[str, float]
+    bends: dict[str, Bend]
     calibration: dict[str, dict[str, Correction]]
     thresholds: dict[str, dict[str, Threshold]]
     table: list[Row]
@@ -119,11 +119,11 @@ class _Seen:
         """Return the examples that are labelled for the task."""
         return [example for example in self.examples if task in example.labels]
 
-    def held(self, task: str, labels: Sequence[str], shift: Shift | None, curve: float) -> HeldOut:
+    def held(self, task: str, labels: Sequence[str], shift: Shift | None, bend: Bend) -> HeldOut:
         """Return what is labelled for the task; the truth counts the model's own `labels`, examples count ours."""
         order = [labels.index(label) for label in LABELS[task]]
         truth = np.array([order[example.labels.get(task, 0)] for example in self.examples], dtype=np.int64)
-        logits = adapted(self.answers.probabilities[task], self.answers.vectors, shift, curve)
+        logits = adapted(self.answers.probabilities[task], self.answers.vectors, shift, bend)
         families = family_indices(self.answers.texts)
         folds = np.array([fold_of(text) for text in self.answers.texts], dtype=np.int64)
         rows = np.array([task in example.labels for example in self.examples], dtype=np.bool_)
@@ -133,7 +133,7 @@ class _Seen:
 def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
     """Return the calibration and thresholds that fit the model in `folder`, adapter included.
 
-    A task with an adapter keeps its curve: people's labels were learned on it.
+    A task with an adapter keeps its bend: people's labels were learned on it.
     """
     seen = _Seen.through(folder, corpora)
     described = manifest.read(folder)
@@ -143,13 +143,13 @@ def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
         examples = seen.labelled(task)
         if not examples:
             continue
-        labels, shift, curve = described.tasks[task], shifts.get(task), described.curves.get(task, 1.0)
-        plain = seen.held(task, labels, shift, 1.0)
+        labels, shift, bend = described.tasks[task], shifts.get(task), described.bends[task]
+        plain = seen.held(task, labels, shift, STRAIGHT)
         if shift is None:
-            curve, held = straightened(plain)
+            bend, held = straightened(plain)
         else:
-            held = seen.held(task, labels, shift, curve)
-        made.curves[task] = curve
+            held = seen.held(task, labels, shift, bend)
+        made.bends[task] = bend
         made.calibration[task], after = calibrate(held)
         if task in STATED:
             made.thresholds[task] = thresholds(after, held, STATED[task])
@@ -162,13 +162,15 @@ def calibrated(folder: Path, corpora: Sequence[Corpus]) -> Calibrated:
 def written(folder: Path, made: Calibrated) -> manifest.Manifest:
     """Put what was made and the new revision into the manifest of `folder`; return it. Other tasks keep theirs."""
     described = manifest.read(folder)
+    bends = {**described.bends, **made.bends}
     update = {
-        "curves": {**described.curves, **made.curves},
+        "curves": {task: bend.power for task, bend in bends.items() if bend.power != 1},
+        "slopes": {task: bend.slopes for task, bend in bends.items() if bend.slopes},
         "calibration": {**described.calibration, **made.calibration},
         "thresholds": {**described.thresholds, **made.thresholds},
     }
     described = described.model_copy(update=update)
-    found = manifest.revision(described.files, described.calibration, described.thresholds, described.curves)
+    found = manifest.revision(described.files, described.calibration, described.thresholds, bends)
     described = described.model_copy(update={"revision": found})
     manifest.write(folder, described)
     return described

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nlp import manifest
-from nlp.calibration import Calibrator, Correction, Shift, Threshold, bent, corrected, family_indices, replaced
+from nlp.calibration import (
+    STRAIGHT,
+    Bend,
+    Calibrator,
+    Correction,
+    Shift,
+    Threshold,
+    bent,
+    corrected,
+    family_indices,
+    replaced,
+)
 from nlp.calibration_fit import (
     FEWEST,
     FOLDS,
     HeldOut,
+    answer_slopes,
     bias_pays,
     calibrate,
     chance_error,
@@ -194,19 +207,59 @@ def test_equal_texts_share_a_fold() -> None:
 @pytest.mark.parametrize("power", [1.0, 1.6])
 def test_the_curve_is_the_power_that_straightens_the_logits(power: float) -> None:
     honest = held_out({HEBREW: 6000, PERSIAN: 6000}, {HEBREW: 1.0, PERSIAN: 1.0})
-    crooked = replace(honest, logits=bent(honest.logits, 1 / power))
-    curve, straight = straightened(crooked)
-    assert curve == pytest.approx(power, abs=0.21)
-    assert straight.logits == pytest.approx(bent(crooked.logits, curve))
+    crooked = replace(honest, logits=bent(honest.logits, Bend(1 / power)))
+    bend, straight = straightened(crooked)
+    assert bend.power == pytest.approx(power, abs=0.21)
+    assert bend.slopes == ()
+    assert straight.logits == pytest.approx(bent(crooked.logits, bend))
     before, after = (cross_fitted(held, bias=False) for held in (crooked, straight))
     assert losses(after, honest.truth).mean() <= losses(before, honest.truth).mean() + 1e-9
 
 
-@given(st.lists(st.floats(-30, 30), min_size=3, max_size=3), st.floats(0.5, 3))
-def test_a_curve_never_changes_the_order(logits: list[float], curve: float) -> None:
+def too_sure_of(slopes: Sequence[float], seed: int = 1) -> HeldOut:
+    """Texts of a model whose confidence in each class is off by its own factor: drawn from what it should have said."""
+    honest = held_out({HEBREW: 8000}, {HEBREW: 1.0}, seed)
+    logits = honest.logits - honest.logits.max(axis=1, keepdims=True)
+    return replace(honest, logits=logits / np.array(slopes)[logits.argmax(axis=1)][:, None])
+
+
+def test_each_answer_gets_the_slope_that_makes_it_honest() -> None:
+    held, unseen = too_sure_of((1.6, 0.6, 0.8)), too_sure_of((1.6, 0.6, 0.8), seed=9)
+    first, second, third = answer_slopes(held)
+    assert first > 1.2
+    assert second < third < 1
+    bend, straight = straightened(held)
+    assert len(bend.slopes) == 3
+    assert np.array_equal(straight.logits.argmax(axis=1), held.logits.argmax(axis=1))
+    for answer in range(3):
+        rows = unseen.logits.argmax(axis=1) == answer
+        before, after = (softmax(logits[rows]) for logits in (unseen.logits, bent(unseen.logits, bend)))
+        errors = [calibration_error(unseen.truth[rows], found) for found in (before, after)]
+        assert errors[0] > 0.045
+        assert errors[1] < 0.75 * errors[0]
+
+
+def test_the_slope_of_an_answer_that_is_never_given_stays_at_one() -> None:
+    held = held_out({HEBREW: 500}, {HEBREW: 1.0})
+    never = replace(held, logits=np.concatenate([held.logits, np.full((500, 1), -60.0)], axis=1))
+    assert answer_slopes(never)[3] == pytest.approx(1, abs=1e-3)
+
+
+def test_two_answers_that_tie_are_no_step_in_a_bend() -> None:
+    close = np.array([[0.0, -1e-9, -1.0], [-1e-9, 0.0, -1.0]])
+    one, other = softmax(bent(close, Bend(1.3, (0.5, 2.0, 1.0))))
+    assert one == pytest.approx(other, abs=1e-6)
+
+
+@given(
+    st.lists(st.floats(-30, 30), min_size=3, max_size=3),
+    st.floats(0.5, 3),
+    st.just(()) | st.tuples(*[st.floats(0.2, 5)] * 3),
+)
+def test_a_bend_never_changes_the_order(logits: list[float], curve: float, slopes: tuple[float, ...]) -> None:
     row = np.array([logits])
-    assert np.array_equal(bent(row, 1.0), row)
-    found = bent(row, curve)[0]
+    assert np.array_equal(bent(row, STRAIGHT), row)
+    found = bent(row, Bend(curve, slopes))[0]
     assert all(found[a] <= found[b] for a in range(3) for b in range(3) if logits[a] < logits[b])
 
 
@@ -266,20 +319,21 @@ def changed(folder: Path, **fields: object) -> None:
 
 
 def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(folder: Path) -> None:
-    changed(folder, calibration={}, thresholds={}, curves={})
+    changed(folder, calibration={}, thresholds={}, curves={}, slopes={})
     (before,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
     described = manifest.read(folder)
     calibration = {"sentiment": {"hebrew": Correction(temperature=4, texts=100)}}
     limits = {"sentiment": {EVERY: LIMIT.model_copy(update={"least": 0.99})}}
-    curves = {"sentiment": 1.5}
-    revision = manifest.revision(described.files, calibration, limits, curves)
+    bend = Bend(1.5, (1.2, 0.7, 0.9))
+    revision = manifest.revision(described.files, calibration, limits, {"sentiment": bend})
     assert revision != manifest.revision(described.files, calibration, limits, {})
-    update = {"calibration": calibration, "thresholds": limits, "curves": curves, "revision": revision}
+    bends = {"curves": {"sentiment": bend.power}, "slopes": {"sentiment": bend.slopes}}
+    update = {"calibration": calibration, "thresholds": limits, **bends, "revision": revision}
     manifest.write(folder, described.model_copy(update=update))
     assert manifest.read(folder).thresholds == limits
     (after,) = OnnxScorer(folder, threads=1).score(["שירות גרוע מאוד"])
     old, new = (list(score.sentiment.probabilities.values()) for score in (before, after))
-    assert new == pytest.approx(softmax(bent(np.log([old]), 1.5) / 4)[0], abs=1e-3)
+    assert new == pytest.approx(softmax(bent(np.log([old]), bend) / 4)[0], abs=1e-3)
     assert (before.uncertain, after.uncertain) == ((), ("sentiment",))
     assert after.urgency == before.urgency
     assert after.model_revision == revision != before.model_revision
@@ -297,6 +351,9 @@ def test_calibration_and_thresholds_survive_the_manifest_and_reach_the_score(fol
         {"thresholds": {"urgency": {"all": {"least": 2, "stated": 0.8, "precision": 0.8, "coverage": 1, "texts": 1}}}},
         {"curves": {"mood": 1.5}},
         {"curves": {"sentiment": 0}},
+        {"slopes": {"mood": [1, 1, 1]}},
+        {"slopes": {"sentiment": [1, 1]}},
+        {"slopes": {"sentiment": [1, 0, 1]}},
         {"adapter": "adapter.npz"},
         {"files": {}},
         {"files": {"model.onnx": {"sha256": "0" * 64, "bytes": 1}}},

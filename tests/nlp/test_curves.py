@@ -12,7 +12,7 @@ import pytest
 
 from nlp import manifest
 from nlp.adapt import adapt
-from nlp.calibration import Calibrator, Correction, Threshold, adapted, corrected, family_indices
+from nlp.calibration import STRAIGHT, Bend, Calibrator, Correction, Threshold, adapted, corrected, family_indices
 from nlp.families import EVERY, FAMILIES
 from nlp.onnx_cpu import SHIPPED, OnnxScorer
 from nlp.scorer import LABELS
@@ -20,7 +20,11 @@ from nlp.training.corpora import Corpus, Example
 from nlp.training.recalibrate import calibrated, written
 from tests.nlp.test_adapt import HOUSE_RULE
 
-CURVES = {"sentiment": 1.6, "intent": 1.4}
+BENDS = {
+    "sentiment": Bend(1.6),
+    "urgency": Bend(slopes=(1.4, 0.7, 0.6, 0.7)),
+    "intent": Bend(1.4, (0.8, 0.7, 0.8, 0.8, 0.7, 0.9, 1.3)),
+}
 TEXTS = ["the lamp is lovely", "el servicio es muy malo", "der Service ist schlecht", "השירות גרוע"]
 
 
@@ -29,8 +33,14 @@ def bowed(shipped: OnnxScorer, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(SHIPPED, tmp_path / "bowed"))
     described = manifest.read(folder)
     calibration = {"intent": {EVERY: Correction(temperature=1.2), "latin": Correction(temperature=2)}}
-    revision = manifest.revision(described.files, calibration, {}, CURVES)
-    update = {"curves": CURVES, "calibration": calibration, "thresholds": {}, "revision": revision}
+    revision = manifest.revision(described.files, calibration, {}, BENDS)
+    update = {
+        "curves": {task: bend.power for task, bend in BENDS.items()},
+        "slopes": {task: bend.slopes for task, bend in BENDS.items()},
+        "calibration": calibration,
+        "thresholds": {},
+        "revision": revision,
+    }
     manifest.write(folder, described.model_copy(update=update))
     return folder
 
@@ -42,7 +52,7 @@ def expected(folder: Path, texts: Sequence[str], task: str) -> np.ndarray[tuple[
     scorer = OnnxScorer(folder, threads=1)
     found = scorer.graph_answers(texts)
     scorer.close()
-    logits = adapted(found.probabilities[task], found.vectors, shift, described.curves.get(task, 1.0))
+    logits = adapted(found.probabilities[task], found.vectors, shift, described.bends[task])
     return corrected(logits, family_indices(found.texts), described.calibration.get(task, {}))
 
 
@@ -53,10 +63,10 @@ def answers(folder: Path, texts: Sequence[str], task: str) -> list[list[float]]:
     return found
 
 
-def test_a_bent_model_is_adapted_on_its_own_curve(bowed: Path, tmp_path: Path) -> None:
+def test_a_bent_model_is_adapted_on_its_own_bend(bowed: Path, tmp_path: Path) -> None:
     made = adapt(bowed, HOUSE_RULE, tmp_path / "new", now=datetime(2026, 11, 28, tzinfo=UTC))
     described = manifest.read(tmp_path / "new")
-    assert described.curves == CURVES
+    assert described.bends == BENDS
     assert described.revision == made.new_revision
     files = manifest.revision(described.files, described.calibration, described.thresholds, {})
     assert described.revision != files
@@ -66,18 +76,18 @@ def test_a_bent_model_is_adapted_on_its_own_curve(bowed: Path, tmp_path: Path) -
         assert np.abs(np.array(found) - expected(tmp_path / "new", TEXTS, task)).max() < 1e-3
 
 
-def test_recalibration_keeps_the_curve_that_people_s_labels_were_learned_on(bowed: Path, tmp_path: Path) -> None:
+def test_recalibration_keeps_the_bend_that_people_s_labels_were_learned_on(bowed: Path, tmp_path: Path) -> None:
     adapt(bowed, HOUSE_RULE, tmp_path / "new", now=datetime(2026, 11, 28, tzinfo=UTC))
     folder = tmp_path / "new"
     adapted_to = Path(shutil.copytree(folder, tmp_path / "before"))
     known = LABELS["sentiment"]
     dev = [Example(f"this {n} is {w}", {"sentiment": known.index(k)}, "en") for n in range(30) for w, k in GOOD_AND_BAD]
     described = written(folder, calibrated(folder, [Corpus("tweets", 1.0, [], dev)]))
-    assert described.curves["intent"] == CURVES["intent"]
+    assert described.bends["intent"] == BENDS["intent"]
     assert described.calibration["intent"] == manifest.read(adapted_to).calibration["intent"]
     intents = [Example(v.text, {"intent": LABELS["intent"].index(v.labels["intent"])}, "en") for v in HOUSE_RULE]
     described = written(folder, calibrated(folder, [Corpus("own", 1.0, [], intents)]))
-    assert described.curves["intent"] == CURVES["intent"]
+    assert described.bends["intent"] == BENDS["intent"]
     assert "sentiment" in described.calibration
     found = answers(folder, TEXTS, "intent")
     assert np.abs(np.array(found) - expected(folder, TEXTS, "intent")).max() < 1e-3
@@ -98,7 +108,10 @@ def test_a_language_without_a_threshold_goes_by_that_of_its_family() -> None:
     assert calibrator.uncertain(found, families) == [("sentiment",), (), (), ("sentiment",)]
 
 
-def test_a_curve_of_one_changes_nothing_and_no_revision() -> None:
-    assert Calibrator(LABELS, {}, {}, None, {"sentiment": 1.0}).idle
+def test_what_bends_nothing_changes_no_revision() -> None:
+    assert Calibrator(LABELS, {}, {}, None, {"sentiment": STRAIGHT}).idle
     files = manifest.read(SHIPPED).files
-    assert manifest.revision(files, {}, {}, {"sentiment": 1.0}) == manifest.revision(files, {}, {}, {})
+    bare = manifest.revision(files, {}, {}, {})
+    assert manifest.revision(files, {}, {}, {"sentiment": STRAIGHT}) == bare
+    bends = [Bend(1.2), Bend(slopes=(1.0, 1.0, 0.9)), Bend(1.2, (1.0, 1.0, 0.9))]
+    assert len({bare, *(manifest.revision(files, {}, {}, {"sentiment": bend}) for bend in bends)}) == 4
