@@ -40,15 +40,20 @@ _LOOSE_MARK: Final = re.compile(r"[^\W_][\u0300-\u036f\u0653-\u0655]{1,30}")
 """A letter and its marks; no language writes more on one. Longer runs, which take seconds to compose, stay apart."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = re.compile(
-    "[\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffd\U000e0000-\U000e0fff]"
+    "[\ud800-\udfff\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffd"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_JOINERS: Final = re.compile("[\u200c\u200d\ufe00-\ufe0f]+")
+_ARABIC_PAIR: Final = re.compile(r"(?:(?![\W_])[\u0620-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]){2}")
 _MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 """Niqqud, cantillation, harakat and tatweel: the training texts have hardly any, and meaning survives without."""
 _URL: Final = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"(?<![\w.@])@\w[\w.-]*\w|(?<![\w.@])@\w")
 _REPEAT: Final = re.compile(r"(\S)\1{3,}")
 _SPACE: Final = re.compile(r"\s+")
+_BLANK: Final = "\u2800"
+"""The Braille cell without dots: no white space to Unicode, but nothing to read."""
 _NOTHING: Final = re.compile("[\\s\u200c\u200d\ufe00-\ufe0f]*")
 
 
@@ -74,15 +79,29 @@ def _composed(letter: re.Match[str]) -> str:
     return unicodedata.normalize("NFC", letter[0])
 
 
+def _joined(run: re.Match[str]) -> str:
+    """Return what stays of a run of joiners and variation selectors: what spelling or an emoji needs, nothing else."""
+    before, after = run.string[run.start() - 1 : run.start()], run.string[run.end() : run.end() + 1]
+    if "\u200c" in run[0] and _ARABIC_PAIR.fullmatch(before + after):
+        return "\u200c"
+    if before and (before.isalpha() or unicodedata.combining(before)):
+        return ""
+    kept = run[0].replace("\u200c", "")
+    return kept.replace("\u200d", "") if after.isalpha() else kept
+
+
 def clean(text: str) -> str:
     """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
 
-    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ and ZWJ stay (Persian
-    spelling, emoji). The result may be empty.
+    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ stays between two Arabic
+    letters or digits (Persian spelling), ZWJ and variation selectors where they belong to an emoji; inside a word they
+    would split it into pieces that the model never saw. The result may be empty.
     """
-    text = _LOOSE_MARK.sub(_composed, _unescaped(_repair(text)))
-    text = _SPACE.sub(" ", _MARKS.sub("", _INVISIBLE.sub("", _SURROGATE.sub("", text))))
-    text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, text))
+    text = _INVISIBLE.sub("", _unescaped(_repair(text)))
+    if not text.isascii():
+        text = _JOINERS.sub(_joined, _MARKS.sub("", text.replace(_BLANK, " ")))
+        text = _LOOSE_MARK.sub(_composed, text)
+    text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, _SPACE.sub(" ", text)))
     return _REPEAT.sub(r"\1\1\1", text).strip()
 
 

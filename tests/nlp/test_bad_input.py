@@ -56,6 +56,7 @@ REFUSED = {
     "NUL only": "\x00\x00",
     "lone surrogates": "\ud800\udfff"[::-1],
     "variation selector": "\ufe0f",
+    "blank Braille and fillers": "\u2800\u3164\u034f\u115f",
     "Hebrew points without letters": "\u05b0\u05b1",
     "a numeric escape of no character": "&#" + "1" * 5_000 + ";",
 }
@@ -113,6 +114,8 @@ def test_eval_judges_what_has_a_score_and_counts_the_rest(shipped: OnnxScorer) -
         ("\u2066the worst service\u2069", "the worst service"),
         ("the\u00a0worst  \n service", "the worst service"),
         ("the cafe\u0301 fiance\u0301", "the café fiancé"),
+        ("\u200d".join("terrible") + " " + "\u034f".join("service"), "terrible service"),
+        ("\u200c".join("השירות") + " " + "\ufe0f".join("נורא"), "השירות נורא"),
     ],
 )
 def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidden: str, plain: str) -> None:

@@ -37,6 +37,14 @@ def encoder(max_tokens: int = 12, prefix: str = "w1 ") -> TextEncoder:
         (" a \n\t\u3000 b ", "a b"),
         ("caf\u0065\u0301 fiance\u0301e", "café fiancée"),
         ("\u0627\u0653", "آ"),
+        ("t\u200ce\u200dr\u034fr\ufe0fi\u3164b\u115fl\u17b4e\u2800day", "terrible day"),
+        ("ש\u200dי\u200cר\ufe0fות", "שירות"),
+        ("کمک\u200c! می\u200c\u200c\u200dخواهم، ۲۰\u200cساله", "کمک! می\u200cخواهم، ۲۰\u200cساله"),
+        ("e\u034f\u0301\u200d e\u200d\u0301", "é é"),
+        (
+            "👩\u200d🚒 ❤\ufe0fthanks 1\ufe0f\u20e3 ❤\ufe0f\u200d🔥",
+            "👩\u200d🚒 ❤\ufe0fthanks 1\ufe0f\u20e3 ❤\ufe0f\u200d🔥",
+        ),
         ("&#" + "9" * 5000 + "; help", "help"),
         ("&#" + "0" * 5000 + "65;", "A"),
         ("&#" + "0" * 5000 + ";x", "x"),
@@ -48,7 +56,8 @@ def test_clean(raw: str, read: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " \n\t", "\x00", "\u200b\u200e\u202e\ufeff", "\ud800", "\u200d\ufe0f", "\u2066\u2069"]
+    "text",
+    ["", " \n\t", "\x00", "\u200b\u200e\u202e\ufeff", "\ud800", "\u200d\ufe0f", "\u2066\u2069", "\u2800\u034f\u3164"],
 )
 def test_nothing_to_read_is_refused_with_its_reason(text: str) -> None:
     (answer,) = encoder().prepare([text])
