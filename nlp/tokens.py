@@ -14,11 +14,12 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from tokenizers import Tokenizer
 
-from nlp.scorer import Prepared, Unscorable
+from nlp.scorer import ModelFilesDamaged, Prepared, Unscorable
 
 URL_WORD: Final = "http"
 HANDLE_WORD: Final = "@user"
@@ -105,6 +106,29 @@ def clean(text: str) -> str:
     return _REPEAT.sub(r"\1\1\1", text).strip()
 
 
+def head_and_tail(ids: list[int], most: int) -> list[int]:
+    """Return at most `most` of a text's ids (four or more), special tokens at both ends included."""
+    if len(ids) <= most:
+        return ids
+    tail = most // _TAIL_SHARE
+    return ids[: most - tail] + ids[-tail:]
+
+
+def _letters(text: str) -> list[str]:
+    """Return the letters of a cleaned text, without those of handles and links."""
+    plain = unicodedata.normalize("NFKC", _HANDLE.sub("", text.replace(HANDLE_WORD, "").replace(URL_WORD, "")))
+    return [char for char in plain if char.isalpha()]
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a model folder; raise ModelFilesDamaged if its file is none."""
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelFilesDamaged(f"{path} is not a tokenizer: {error}") from error
+
+
 class TextEncoder:
     """Turns texts into lists of ids of at most `max_tokens`, special tokens and prefix included."""
 
@@ -131,7 +155,7 @@ class TextEncoder:
     def encode(self, readable: Sequence[str]) -> list[list[int]]:
         """Return one list of ids for each text that `readable` returned; long ones keep their head and their tail."""
         encoded = self._tokenizer.encode_batch_fast([self._prefix + text for text in readable])
-        return [self._truncate(entry.ids) for entry in encoded]
+        return [head_and_tail(entry.ids, self.max_tokens) for entry in encoded]
 
     def prepare(self, texts: Sequence[str]) -> list[Prepared | Unscorable]:
         """Return each text cleaned and encoded, or the Unscorable that says why it can't be."""
@@ -150,20 +174,16 @@ class TextEncoder:
         """Refuse what is mostly written in a script that the vocabulary lacks: its score would be that of nothing, or
         of the punctuation, emoji and foreign words that stand among what can't be read ("Пожар!" is no praise).
         """  # noqa: D205  one sentence
-        if self._unknown in ids and (self._wordless.issuperset(ids) or self._mostly_unknown(text)):
-            return Unscorable("the text is in a script that the model does not know")
-        return Prepared(text, ids)
+        if self._unknown not in ids:
+            return Prepared(text, ids)
+        letters = _letters(text)
+        if not (self._wordless.issuperset(ids) or self._mostly_unknown(letters)):
+            return Prepared(text, ids)
+        fault = "is in a script that the model does not know" if letters else "holds no piece of the model's vocabulary"
+        return Unscorable(f"the text {fault}")
 
-    def _mostly_unknown(self, text: str) -> bool:
-        """Return whether no piece of the vocabulary holds most of the text's letters."""
+    def _mostly_unknown(self, letters: Sequence[str]) -> bool:
+        """Return whether no piece of the vocabulary holds most of the letters."""
         if self._letters is None:  # a tenth of a second, for which only a text with unknown pieces asks
             self._letters = frozenset("".join(self._tokenizer.get_vocab(with_added_tokens=False)))
-        plain = unicodedata.normalize("NFKC", _HANDLE.sub("", text.replace(HANDLE_WORD, "").replace(URL_WORD, "")))
-        letters = [char for char in plain if char.isalpha()]
         return 2 * sum(char not in self._letters for char in letters) > len(letters)
-
-    def _truncate(self, ids: list[int]) -> list[int]:
-        if len(ids) <= self.max_tokens:
-            return ids
-        tail = self.max_tokens // _TAIL_SHARE
-        return ids[: self.max_tokens - tail] + ids[-tail:]

@@ -130,6 +130,8 @@ def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidd
         "ขอบคุณมาก",
         "यह बहुत अच्छा है",
         "\ue000\ue001",
+        "\U0001fae8",
+        "\U0001fae8 @you http://x.y",
         "@you 漢字 https://x.y/z",
         "Помогите! Пожар!",
         "今日はとても楽しかった!",
@@ -142,6 +144,9 @@ def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidd
 def test_a_script_that_the_model_cannot_read_is_refused(shipped: OnnxScorer, text: str) -> None:
     (answer,) = shipped.prepare([text])
     assert isinstance(answer, Unscorable)
+    lettered = "\ue000" not in text and "\U0001fae8" not in text
+    assert ("in a script that" in str(answer)) == lettered
+    assert ("no piece of the model's vocabulary" in str(answer)) != lettered
 
 
 @pytest.mark.parametrize(
