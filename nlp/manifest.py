@@ -58,7 +58,7 @@ class Manifest(BaseModel):
     model_id: str = Field(min_length=1)
     revision: str = Field(min_length=1)
     prefix: str
-    max_tokens: int = Field(ge=8)
+    max_tokens: int = Field(ge=8, le=8192)
     tasks: dict[str, tuple[str, ...]]
     temperatures: dict[str, float]
     embedding: str | None
@@ -95,6 +95,11 @@ class Manifest(BaseModel):
             entries = [entry.bias for entry in self.calibration.get(task, {}).values()]
             if any(len(numbers) not in {0, len(labels)} for numbers in (*entries, self.slopes.get(task, ()))):
                 raise ValueError(f"{task}: a bias or slopes that do not fit its {len(labels)} labels")
+
+    @property
+    def true_revision(self) -> str:
+        """What `revision` must say of these files and of what follows the graph."""
+        return revision(self.files, self.calibration, self.thresholds, self.bends)
 
     @property
     def bends(self) -> dict[str, Bend]:
@@ -179,7 +184,10 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read(folder: Path) -> Manifest:
-    """Return the manifest after checking every file; raise ModelFilesDamaged naming the file and both checksums."""
+    """Return the manifest after checking every file and its own revision.
+
+    Raise ModelFilesDamaged naming the file, what was expected and what was found.
+    """
     path = folder / NAME
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -191,6 +199,11 @@ def read(folder: Path) -> Manifest:
         raise ModelFilesDamaged(f"{path} is not a manifest of format {FORMAT} ({where}: {first['msg']})") from error
     for name, expected in manifest.files.items():
         _check(folder / name, expected)
+    if (true := manifest.true_revision) != manifest.revision:
+        raise ModelFilesDamaged(
+            f"{path} is damaged: it says revision {manifest.revision}, but its files, curves, slopes, calibration and "
+            f"thresholds are those of {true}: {_REMEDY}"
+        )
     return manifest
 
 

@@ -16,12 +16,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
-from tokenizers import Tokenizer
 
 from nlp import answers, grouping, label_order, manifest
-from nlp.scorer import LABELS, Closed, Prepared, Scorer, ScorerError, Unscorable
+from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, ScorerError, Unscorable
 from nlp.shipped import folder_of
-from nlp.tokens import TextEncoder
+from nlp.tokens import TextEncoder, read_tokenizer
 from streams.records import Score
 
 SHIPPED: Final = folder_of(None)
@@ -54,6 +53,7 @@ _RUN_ERRORS: Final = (
     runtime_errors.EPFail,
     runtime_errors.NotImplemented,
 )
+_FILE_ERRORS: Final = (*_RUN_ERRORS, runtime_errors.InvalidGraph, runtime_errors.InvalidProtobuf)
 
 
 def cores() -> int:
@@ -62,12 +62,20 @@ def cores() -> int:
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:
-    """Return a session on one core of the graph in `path`, as texts are served with it."""
+    """Return a session on one core of the graph in `path`, as texts are served with it.
+
+    Raise ModelFilesDamaged if the file holds none.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a batch for each core is faster than all cores for a batch
     options.inter_op_num_threads = 1
     providers = ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(str(path), options, providers=providers, disabled_optimizers=_SLOWER_FUSIONS)
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=providers, disabled_optimizers=_SLOWER_FUSIONS
+        )
+    except _FILE_ERRORS as error:
+        raise ModelFilesDamaged(f"{path} is not a graph that ONNX Runtime can open: {error}") from error
 
 
 class OnnxScorer(Scorer):
@@ -80,11 +88,21 @@ class OnnxScorer(Scorer):
         label_order.check(folder / "model.onnx", described.tasks, opened.get_modelmeta().custom_metadata_map)
         self._manifest = described
         self._calibrator = manifest.calibrator(folder, described)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._encoder = TextEncoder(tokenizer, described.prefix, described.max_tokens)
+        self._encoder = TextEncoder(read_tokenizer(folder), described.prefix, described.max_tokens)
         self._outputs = [*LABELS] + ([described.embedding] if described.embedding else [])
         self._session: onnxruntime.InferenceSession | None = opened
         self._lanes = threads or cores()
+        self._check(folder / manifest.NAME, [output.name for output in opened.get_outputs()])
+
+    def _check(self, path: Path, given: Sequence[str]) -> None:
+        """Raise ModelFilesDamaged unless the graph has the outputs that the manifest names, at its longest input."""
+        if missing := [name for name in self._outputs if name not in given]:
+            raise ModelFilesDamaged(f"{path}: the graph has no output {missing[0]!r}, only {', '.join(given)}")
+        try:
+            self.outputs([Prepared("", [_PAD] * self.max_tokens)])
+        except ScorerError as error:
+            reason = f"{path}: the graph cannot take max_tokens {self.max_tokens}: restore the folder ({error})"
+            raise ModelFilesDamaged(reason) from error
 
     @property
     def model_id(self) -> str:

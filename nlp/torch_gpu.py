@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +26,8 @@ from nlp import answers, grouping, manifest, torch_shipped
 from nlp.calibration import Calibrator
 from nlp.network import MAX_TOKENS, MODEL_ID, Network, load_checkpoint, prefix_of
 from nlp.onnx_cpu import SHIPPED
-from nlp.scorer import LABELS, Closed, Prepared, Scorer, Unscorable
-from nlp.tokens import TextEncoder
+from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Scorer, Unscorable
+from nlp.tokens import TextEncoder, read_tokenizer
 from nlp.torch_device import batch_tokens, best_device, in_parts, precision, sent
 from streams.records import Score
 
@@ -51,6 +50,9 @@ def _shipped(folder: Path) -> tuple[Network, _Model]:
     """Open a folder that `nlp.training.export` or `warroom model adapt` made."""
     described = manifest.read(folder)
     network = torch_shipped.load(folder / "model.onnx", described.tasks, described.embedding)
+    if described.max_tokens > (most := network.encoder.config.max_position_embeddings):
+        reason = f"the graph cannot take max_tokens {described.max_tokens}, only {most}"
+        raise ModelFilesDamaged(f"{folder / manifest.NAME}: {reason}: restore the folder, or export the model again")
     return network, _Model(
         described.tasks,
         described.prefix,
@@ -89,8 +91,7 @@ class TorchScorer(Scorer):
         """
         self._device = device or best_device()
         network, self._model = _shipped(folder) if (folder / manifest.NAME).exists() else _checkpoint(folder)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._encoder = TextEncoder(tokenizer, self._model.prefix, self._model.max_tokens)
+        self._encoder = TextEncoder(read_tokenizer(folder), self._model.prefix, self._model.max_tokens)
         network.encoder.to(self._device, dtype or precision(self._device))
         network.heads.to(self._device, torch.float32)  # they read the mean of the states, which is float32
         self._network: Network | None = network

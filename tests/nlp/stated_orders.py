@@ -34,5 +34,7 @@ def relabelled(source: Path, folder: Path, tasks: Tasks, graph: Tasks | str | No
             stream.write(_field(14, entry))
     files = {name: manifest.checksum(folder / name) for name in described.files}
     fields = described.model_dump() | {"files": {name: file.model_dump() for name, file in files.items()}}
-    (folder / manifest.NAME).write_text(json.dumps({**fields, "tasks": tasks, "calibration": {}, "thresholds": {}}))
+    bare = {"calibration": {}, "thresholds": {}, "curves": {}, "slopes": {}}
+    revision = files["model.onnx"].sha256[:12]
+    (folder / manifest.NAME).write_text(json.dumps({**fields, "tasks": tasks, **bare, "revision": revision}))
     return folder

@@ -213,7 +213,8 @@ def test_a_damaged_adapter_stops_the_start(made: Adaptation, tmp_path: Path) -> 
     adapter.write_bytes(b"no archive")
     files[manifest.ADAPTER] = manifest.checksum(adapter)
     (folder / manifest.NAME).unlink()
-    manifest.write(folder, described.model_copy(update={"files": files}))
+    described = described.model_copy(update={"files": files})
+    manifest.write(folder, described.model_copy(update={"revision": described.true_revision}))
     with pytest.raises(ModelFilesDamaged, match="is not an adapter"):
         OnnxScorer(folder)
 

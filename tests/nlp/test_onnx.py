@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlp import manifest
+from nlp.calibration import Correction
 from nlp.choice import open_scorer
 from nlp.onnx_cpu import SHIPPED, OnnxScorer, session
 from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Unscorable
+from nlp.shipped import SIZES, folder_of
 from streams.records import Score
 
 SIXTY_MB = 60_000_000
@@ -148,6 +150,58 @@ def test_a_strange_manifest_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ModelFilesDamaged, match="not a manifest of format 1"):
         open_scorer(tmp_path)
+
+
+def rewritten(folder: Path, files: dict[str, bytes] | None = None, **fields: object) -> Path:
+    """The shipped model with other files, whose checksums are in the manifest, and other fields."""
+    shutil.copytree(SHIPPED, folder)
+    described = manifest.read(folder)
+    for name, content in (files or {}).items():
+        (folder / name).write_bytes(content)
+    named = {name: manifest.checksum(folder / name) for name in described.files}
+    described = described.model_copy(update={"files": named})
+    manifest.write(folder, described.model_copy(update={"revision": described.true_revision} | fields))
+    return folder
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_shipped_revisions_are_those_of_their_files(size: str) -> None:
+    described = manifest.read(folder_of(Path(size)))
+    assert described.revision == described.true_revision
+
+
+def test_a_manifest_of_another_revision_than_its_content_is_refused(shipped: OnnxScorer, tmp_path: Path) -> None:
+    true, hot = shipped.model_revision, {"sentiment": {"all": Correction(temperature=50)}}
+    folder = rewritten(tmp_path / "hot", calibration=hot)
+    with pytest.raises(
+        ModelFilesDamaged, match=rf"manifest\.json is damaged: it says revision {true}, but .* those of"
+    ):
+        open_scorer(folder)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"embedding": "nope"}, "the graph has no output 'nope', only sentiment, "),
+        ({"max_tokens": 5000}, "the graph cannot take max_tokens 5000"),
+    ],
+)
+def test_what_the_graph_cannot_do_stops_the_start(
+    shipped: OnnxScorer, tmp_path: Path, fields: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ModelFilesDamaged, match=rf"manifest\.json: {reason}"):
+        open_scorer(rewritten(tmp_path / "model", **fields))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.onnx", b"garbage"), ("model.onnx", b""), ("tokenizer.json", b"{}"), ("tokenizer.json", b"\xff")],
+)
+def test_a_file_that_is_what_its_checksum_says_and_no_model_is_refused(
+    shipped: OnnxScorer, tmp_path: Path, name: str, content: bytes
+) -> None:
+    with pytest.raises(ModelFilesDamaged, match=f"{name} is not a "):
+        open_scorer(rewritten(tmp_path / "model", {name: content}))
 
 
 def test_the_fusion_that_is_slower_on_a_cpu_is_off(

@@ -118,7 +118,8 @@ def test_both_backends_answer_alike_through_calibration_and_doubt(shipped: Path,
     plain = manifest.read(shipped)
     calibration = {"sentiment": {"all": Correction(temperature=0.2, bias=(0.5, -0.5, 1.0))}}
     thresholds = {"urgency": {"all": Threshold(least=0.9999, stated=0.9, precision=None, coverage=0.1, texts=9)}}
-    manifest.write(tmp_path, plain.model_copy(update={"calibration": calibration, "thresholds": thresholds}))
+    changed = plain.model_copy(update={"calibration": calibration, "thresholds": thresholds})
+    manifest.write(tmp_path, changed.model_copy(update={"revision": changed.true_revision}))
     ours, theirs = OnnxScorer(tmp_path, threads=1), TorchScorer(tmp_path, torch.device("cpu"))
     assert (ours.model_id, ours.model_revision) == (theirs.model_id, theirs.model_revision)
     untouched = TorchScorer(shipped, torch.device("cpu")).score(TEXTS)
