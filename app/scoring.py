@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from app.settings import Settings
+from nlp import manifest
 from nlp.batch_command import score_lines
 from nlp.choice import is_ours, open_scorer
 from nlp.evaluate import judge_each
@@ -19,15 +20,15 @@ from nlp.evaluation_report import Evaluation, evaluations
 from nlp.labelled import Reading, read_labelled, survey_of
 from nlp.onnx_cpu import SHIPPED
 from nlp.rows import Form, read_rows
-from nlp.scorer import Scorer
+from nlp.scorer import ModelFilesDamaged, Scorer
 from nlp.shipped import SIZES, WEIGHTS, folder_of
 
 
 def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[], Scorer]:
     """Return what opens the scorer that the settings choose; opening raises errors that say what to change.
 
-    A folder with a manifest is a shipped model, one with `heads.json` a checkpoint for torch; any other is a Hugging
-    Face sequence classifier, which takes the place of the shipped model's sentiment head.
+    A folder with a manifest is a shipped model, one with `heads.json` a checkpoint for torch; any other that has a
+    `config.json` is a Hugging Face sequence classifier, which takes the place of the shipped model's sentiment head.
     """
     path = folder_of(folder or settings.model)
     sentiment: str | Path | None = settings.sentiment_model or None
@@ -35,6 +36,11 @@ def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[],
         names = " or ".join(SIZES)
         raise FileNotFoundError(f"no folder {path}: name {names}, or a model's folder (WARROOM_MODEL, or --model)")
     if path.parent != WEIGHTS and not is_ours(path):
+        if not (path / "config.json").is_file():
+            raise ModelFilesDamaged(
+                f"{path} holds no model: there is no {manifest.NAME} in it, nor the config.json of a Hugging Face "
+                "classifier: restore the folder, or name another"
+            )
         path, sentiment = SHIPPED, path
     labels = dict(pair.rsplit("=", 1) for pair in settings.sentiment_labels)
     return lambda: open_scorer(

@@ -10,6 +10,7 @@ import pytest
 from app import scoring
 from app.settings import load_settings
 from nlp.onnx_cpu import SHIPPED
+from nlp.scorer import ModelFilesDamaged
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_a_hub_id_and_the_meaning_of_its_labels_are_passed_on(opened: list[tuple
 def test_a_strange_folder_replaces_the_sentiment_head_of_the_shipped_model(
     opened: list[tuple[Path, dict[str, Any]]], tmp_path: Path
 ) -> None:
+    (tmp_path / "config.json").write_text("{}")
     scoring.scorer_maker(load_settings({"WARROOM_MODEL": str(tmp_path)}))()
     (tmp_path / "heads.json").write_text("{}")
     scoring.scorer_maker(load_settings({"WARROOM_MODEL": str(tmp_path)}))()
@@ -51,3 +53,9 @@ def test_a_strange_folder_replaces_the_sentiment_head_of_the_shipped_model(
         (SHIPPED, tmp_path),
         (tmp_path, None),
     ]
+
+
+def test_a_folder_that_lost_its_manifest_is_damaged_and_no_foreign_classifier(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    with pytest.raises(ModelFilesDamaged, match=r"there is no manifest\.json in it"):
+        scoring.scorer_maker(load_settings({"WARROOM_MODEL": str(tmp_path)}))
