@@ -24,7 +24,8 @@ _BY_SCRIPT: Final = "{} (by script)"
 _SHOWN: Final = 10
 _OLD_CODES: Final = {"iw": "he", "in": "id", "ji": "yi"}
 """Codes that ISO 639 withdrew and that channels still send."""
-_UNTOLD: Final = {"", "und", "unknown", "none", "null", "nan"}
+_UNTOLD: Final = {"", "und", "unknown", "none", "null", "nan", "all", "mean of languages"}
+"""What tells no language; the last two are names of rows in the report's own tables."""
 _LONGEST: Final = 35
 """Characters of the longest tag that a mention may have; what is longer, or has control characters, is no language."""
 

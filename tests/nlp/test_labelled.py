@@ -104,7 +104,7 @@ def test_reading_without_a_survey_stops_at_the_first_fault() -> None:
         labelled(lines({"text": "a", "label": "low"}, {"text": "b", "label": "urgent"}), Reading("urgency"))
 
 
-@pytest.mark.parametrize("said", ["x" * 36, "\x1b[31mred", "a|b", "en\nfr"])
+@pytest.mark.parametrize("said", ["x" * 36, "\x1b[31mred", "a|b", "en\nfr", "All", "mean of languages"])
 def test_what_is_no_name_of_a_language_makes_no_row_of_its_own(said: str) -> None:
     (found,) = labelled(lines({"text": "a good day", "sentiment": "positive", "lang": said}), Reading("sentiment"))
     assert found.lang == "english (by script)"
