@@ -49,6 +49,7 @@ class _CsvRecords:
 
     def __init__(self, lines: Iterator[Line], most: int) -> None:
         self._lines, self._most = lines, most
+        csv.field_size_limit(max(most, csv.field_size_limit()))  # of the whole process; the record's limit is our own
         self._held: deque[Line] = deque()
         self._taken: list[Line] = []
         self._size = 0

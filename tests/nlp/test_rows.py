@@ -48,6 +48,12 @@ def test_csv_cells_hold_line_ends_and_blank_lines_and_line_numbers_stay_true() -
     assert (found[2].line, found[2].fault) == (7, "1 columns, the header has 2")
 
 
+def test_a_cell_may_be_as_long_as_a_line() -> None:
+    long = "x" * 1_000_000
+    found = rows(f'text,label\n{long},low\n"{long}\n{long}",high\n'.encode(), "csv")
+    assert [row.fields.get("text") for row in found] == [long, f"{long}\n{long}"]
+
+
 @pytest.mark.parametrize("open_end", [b'1,"never closed\n', b'1,"closed"too late\n'])
 def test_a_quote_that_goes_wrong_costs_its_line_and_no_other(open_end: bytes) -> None:
     rest = b"".join(b"%d,row %d\n" % (number, number) for number in range(20_000))
