@@ -33,6 +33,7 @@ from nlp.families import EVERY
 from nlp.near_copies import near_form
 from nlp.onnx_cpu import OnnxScorer
 from nlp.scorer import LABELS, URGENCY, Prepared
+from nlp.shipped import SIZES
 from nlp.verdicts import Agreed, Verdict, agreed
 
 FEWEST_TEXTS: Final = 60
@@ -150,6 +151,10 @@ def _prepared(out: Path) -> Iterator[Path]:
 
     Raise FolderTaken or FolderRefused: now, not after minutes of fitting.
     """
+    if str(out) in SIZES:
+        raise FolderRefused(
+            f"{out} is the name of a shipped model, which the new one could not be told from: name another"
+        )
     if os.path.lexists(out):
         raise FolderTaken(f"{out} is there already: name a folder that is not, so that no model is lost")
     above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))

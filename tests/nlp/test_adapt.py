@@ -339,6 +339,16 @@ def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
         adapt(SHIPPED, HOUSE_RULE, dangling, now=NOW)
 
 
+@pytest.mark.parametrize("name", ["small", "fast", "./fast"])
+def test_the_name_of_a_shipped_model_is_no_new_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FolderRefused, match="the name of a shipped model"):
+        adapt(SHIPPED, HOUSE_RULE, Path(name), now=NOW)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_noticed_before_the_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
