@@ -92,15 +92,21 @@ class Ranking:
         return cls(order.astype(np.int64), falling, hits[order], ends)
 
     def kept(self, precision: float, weights: Ints | None = None) -> Kept:
-        """Return what the lowest threshold keeps at which `precision` is reached; nothing where none reaches it."""
+        """Return what the lowest threshold keeps at which `precision` is reached; nothing where none reaches it.
+
+        The recall is nan where there is no hit to find.
+        """
         counts = np.ones(len(self.order), dtype=np.int64) if weights is None else weights[self.order]
         found, right = np.cumsum(counts)[self.ends], np.cumsum(counts * self.hits)[self.ends]
         good = np.nonzero((right >= precision * found - _NEARLY) & (found > 0))[0]
+        hits = right[-1] if len(right) else 0
         if len(good) == 0:
-            return Kept(0.0, 0.0, 1.0, float("nan"))
+            return Kept(0.0, 0.0 if hits else float("nan"), 1.0, float("nan"))
         at = good[-1]
-        share, recall = found[at] / found[-1], right[at] / max(1, right[-1])
-        return Kept(float(share), float(recall), float(self.values[self.ends[at]]), float(right[at] / found[at]))
+        recall = right[at] / hits if hits else float("nan")
+        return Kept(
+            float(found[at] / found[-1]), float(recall), float(self.values[self.ends[at]]), float(right[at] / found[at])
+        )
 
 
 @dataclass(frozen=True, slots=True)

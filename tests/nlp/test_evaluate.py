@@ -9,7 +9,7 @@ import pytest
 
 from nlp import quality
 from nlp.answers import scores
-from nlp.evaluate import Judged, differences, judge, judge_each, selections
+from nlp.evaluate import Judged, differences, group, judge, judge_each, selections
 from nlp.evaluation_report import as_object, evaluations, markdown, mean_of_languages
 from nlp.labelled import Labelled
 from nlp.onnx_cpu import OnnxScorer
@@ -133,6 +133,15 @@ def test_one_class_only_and_small_groups_are_told() -> None:
     few = evaluations(["letters@1"], [judge(LetterScorer(), examples(6), "urgency")], "urgency", 0.9)
     assert "all, en, fa, he: fewer than 10 texts, too few for an interval." in markdown(few)
     assert json.loads(json.dumps(as_object(few)))["models"][0]["all"]["macro_f1"]["low"] is None
+
+
+def test_resamples_without_a_critical_text_tell_nothing_of_its_recall() -> None:
+    truth = np.array([0] * 29 + [3])
+    values = np.full((30, 4), 0.01)
+    values[np.arange(30), truth] = 0.97
+    found = group(Judged(LABELS["urgency"], truth, values, ("en",) * 30, 0), "all", np.arange(30))
+    recall = found.figures["critical_recall"]
+    assert (recall.value, recall.low, recall.high) == (1, 1, 1)
 
 
 def test_memory_holds_one_chunk_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_recall_of_a_class_at_a_precision_by_hand() -> None:
     assert (kept.share, kept.recall, kept.threshold, kept.precision) == pytest.approx((4 / 6, 3 / 4, 0.5, 3 / 4))
     nothing = quality.by_class(np.array([0, 0, 0, 0, 0, 1]), values, 1).kept(0.7)
     assert (nothing.share, nothing.recall, nothing.threshold) == (0.0, 0.0, 1.0)
+    assert np.isnan(quality.by_class(np.zeros(6, dtype=np.int64), values, 1).kept(0.7).recall)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
@@ -65,7 +66,7 @@ def test_a_weight_counts_as_so_many_copies(texts: list[tuple[int, int, int]]) ->
     for precision in (0.3, 0.5, 0.9):
         direct = quality.by_confidence(*many).kept(precision)
         weighted = quality.by_confidence(*few).kept(precision, weights)
-        assert (direct.share, direct.recall) == pytest.approx((weighted.share, weighted.recall))
+        assert (direct.share, direct.recall) == pytest.approx((weighted.share, weighted.recall), nan_ok=True)
 
 
 def test_the_interval_holds_the_figure_and_narrows_with_more_texts() -> None:
