@@ -51,7 +51,10 @@ def label_map(id2label: Mapping[int, str], task: str = SENTIMENT, stated: Mappin
     any class stays unknown, or if a pole that the task needs is missing.
     """
     stated = stated or {}
-    names = [id2label.get(at, "") for at in range(len(id2label))]
+    try:
+        names = [str(id2label.get(at, "")) for at in range(len(id2label))]
+    except (AttributeError, TypeError) as error:
+        raise LabelsRefused(f"`id2label` is no mapping from numbers to labels: {id2label!r:.80}") from error
     mapped = [stated.get(name) or _known(name, task) for name in names]
     unknown = [name for name, label in zip(names, mapped, strict=True) if label not in LABELS[task]]
     wanted = "negative and positive" if task == SENTIMENT else "at least two classes"

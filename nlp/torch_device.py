@@ -60,7 +60,7 @@ def in_parts(run: Callable[[Sequence[Entry]], Tensor], entries: Sequence[Entry])
     except torch.OutOfMemoryError as error:
         if len(entries) == 1:
             raise ScorerError(f"the device has no memory for one text: {error}") from error
-    except RuntimeError as error:
+    except (RuntimeError, IndexError, ValueError) as error:
         raise _meaning(error, len(entries)) from error
     # Outside of the handler: the error holds the frames, and they hold the tensors that have to go first.
     if torch.cuda.is_available():
@@ -69,7 +69,7 @@ def in_parts(run: Callable[[Sequence[Entry]], Tensor], entries: Sequence[Entry])
     return torch.cat((in_parts(run, entries[:middle]), in_parts(run, entries[middle:])))
 
 
-def _meaning(error: RuntimeError, count: int) -> RuntimeError:
+def _meaning(error: Exception, count: int) -> RuntimeError:
     if isinstance(error, torch.AcceleratorError) or any(sign in str(error) for sign in _LOST):
         return DeviceLost(
             f"the GPU answers no more ({error}): look for its fault in `nvidia-smi` and the kernel's log, start the "

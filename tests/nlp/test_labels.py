@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nlp.labels import LabelsRefused, label_map
@@ -44,6 +46,19 @@ def test_what_cannot_be_mapped_is_refused_with_the_remedy(names: list[str]) -> N
 def test_a_hole_in_the_numbering_is_refused() -> None:
     with pytest.raises(LabelsRefused):
         label_map({0: "negative", 2: "positive"})
+
+
+@pytest.mark.parametrize("strange", [["negative", "positive"], None, 3])
+def test_what_is_no_mapping_is_refused(strange: Any) -> None:
+    with pytest.raises(LabelsRefused, match="`id2label` is no mapping"):
+        label_map(strange)
+
+
+def test_labels_that_are_numbers_are_stated_as_words() -> None:
+    names: Any = {0: 0, 1: 1}
+    with pytest.raises(LabelsRefused, match="state the mapping"):
+        label_map(names)
+    assert label_map(names, stated={"0": "negative", "1": "positive"}) == ["negative", "positive"]
 
 
 def test_a_stated_mapping_wins() -> None:

@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from nlp.labels import LabelsRefused
 from nlp.scorer import LABELS, Closed, ModelFilesDamaged, Prepared, Unscorable
@@ -16,6 +20,7 @@ from tests.nlp.counting import LetterScorer
 
 MISSES = "misses the tests of the torch backend: torch or transformers is not installed (extra gpu)"
 torch = pytest.importorskip("torch", reason=MISSES)
+safetensors = pytest.importorskip("safetensors.torch", reason=MISSES)
 transformers = pytest.importorskip("transformers", reason=MISSES)
 from nlp.network import Network, save_checkpoint  # noqa: E402 - only where torch is
 from nlp.torch_classifier import ReplacedHead, TorchClassifier  # noqa: E402 - as above
@@ -112,6 +117,7 @@ def test_a_hub_id_is_opened_at_its_revision(foreign: Path, tmp_path: Path, monke
     classifier = TorchClassifier("acme/tiny-mood@v1")
     assert (classifier.name, classifier.revision) == ("acme/tiny-mood", commit[:12])
     assert classifier.opinions(["good"])[0].label == "positive"
+    assert TorchClassifier("acme/tiny-mood@v1", stated={"NEUTRAL": "positive"}).revision != classifier.revision
     with pytest.raises(OSError, match="acme/other"):
         TorchClassifier("acme/other@v1")
 
@@ -168,6 +174,95 @@ def test_what_cannot_be_loaded_is_refused_by_its_name(foreign: Path) -> None:
     (foreign / "model.safetensors").write_bytes(b"\xff" * 99)
     with pytest.raises(OSError, match="tiny cannot be loaded"):
         TorchClassifier(foreign)
+
+
+def spoilt(folder: Path, change: Callable[[Any], Any], name: str = "model.safetensors") -> None:
+    """Change one file of the folder in place: its JSON, or the tensors."""
+    path = folder / name
+    if name.endswith(".json"):
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    else:
+        tensors = safetensors.load(path.read_bytes())
+        change(tensors)
+        safetensors.save_file(tensors, path, {"format": "pt"})
+
+
+def test_a_model_whose_answers_are_no_numbers_is_refused(foreign: Path) -> None:
+    spoilt(foreign, lambda tensors: tensors["classifier.bias"].fill_(math.nan))
+    with pytest.raises(ModelFilesDamaged, match=r"tiny: its answers are no numbers"):
+        TorchClassifier(foreign)
+
+
+def generative(folder: Path, *, eos: bool) -> Path:
+    """A classifier of the GPT kind, whose tokenizer names no pad token."""
+    labels = {"id2label": SHUFFLED, "label2id": {name: at for at, name in SHUFFLED.items()}}
+    sizes = {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 160}
+    model = transformers.GPT2ForSequenceClassification(
+        transformers.GPT2Config(**sizes, **labels, bos_token_id=2, eos_token_id=3)
+    )
+    model.save_pretrained(folder)
+    words = Tokenizer(WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    ends = {"eos_token": "[SEP]"} if eos else {}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", **ends).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_names_no_pad_token_pads_with_its_end_or_is_refused(tmp_path: Path) -> None:
+    classifier = TorchClassifier(generative(tmp_path / "ends", eos=True))
+    texts = ["good", "so bad so bad so fine"]
+    together, alone = classifier.opinions(texts), [classifier.opinions([text])[0] for text in texts]
+    for one, other in zip(together, alone, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    with pytest.raises(ModelFilesDamaged, match=r"endless: its tokenizer has no pad token"):
+        TorchClassifier(generative(tmp_path / "endless", eos=False))
+
+
+def test_a_model_without_positions_takes_as_many_tokens_as_any(foreign: Path) -> None:
+    model = transformers.XLNetForSequenceClassification(
+        transformers.XLNetConfig(vocab_size=len(WORDS), d_model=16, n_layer=1, n_head=2, d_inner=32, id2label=SHUFFLED)
+    )
+    model.save_pretrained(foreign)
+    assert TorchClassifier(foreign)._max_tokens == 512
+    TorchClassifier(foreign).opinions(["good " * 2000, "bad"])
+
+
+def test_a_tokenizer_that_does_not_fit_its_model_is_refused(foreign: Path) -> None:
+    model = transformers.BertForSequenceClassification(config(id2label=SHUFFLED))
+    model.resize_token_embeddings(1)
+    model.save_pretrained(foreign)
+    with pytest.raises(ModelFilesDamaged, match=r"tiny: its model and its tokenizer do not work together"):
+        TorchClassifier(foreign)
+
+
+@pytest.mark.parametrize("labels", [["NEGATIVE", "POSITIVE", "NEUTRAL"], {"a": "NEGATIVE", "b": "POSITIVE"}])
+def test_labels_in_no_order_are_refused(foreign: Path, labels: object) -> None:
+    spoilt(foreign, lambda found: {**found, "id2label": labels}, "config.json")
+    with pytest.raises((LabelsRefused, OSError), match="tiny"):
+        TorchClassifier(foreign)
+
+
+def test_the_tail_of_a_long_text_counts_and_what_lies_before_it_does_not(foreign: Path) -> None:
+    def louder(tensors: dict[str, Any]) -> None:
+        for tensor in tensors.values():
+            if tensor.ndim > 1:  # so that one word of many moves the answer
+                tensor.mul_(20)
+
+    spoilt(foreign, louder)
+    classifier = TorchClassifier(foreign)
+    texts = ["good " * 400, "good " * 300 + "bad " + "good " * 99, "good " * 390 + "bad " * 10]
+    plain, hidden, ended = (one.probabilities for one in classifier.opinions(texts))
+    assert hidden == pytest.approx(plain, abs=1e-5)
+    assert ended != pytest.approx(plain, abs=1e-3)
+
+
+def test_whatever_changes_an_answer_changes_the_revision(foreign: Path) -> None:
+    found = [TorchClassifier(foreign).revision, TorchClassifier(foreign, stated={"NEUTRAL": "positive"}).revision]
+    relabel(foreign, {0: "NEGATIVE", 1: "POSITIVE", 2: "NEUTRAL"})
+    found.append(TorchClassifier(foreign).revision)
+    spoilt(foreign, lambda known: {**known, "model_max_length": 64}, "tokenizer_config.json")
+    found.append(TorchClassifier(foreign).revision)
+    assert len(set(found)) == 4
 
 
 def test_our_own_checkpoint_scores_all_tasks(tmp_path: Path, foreign: Path) -> None:

@@ -57,11 +57,18 @@ def test_other_failures_are_the_texts_and_closing_stays_closing() -> None:
     def mismatched(_: Sequence[int]) -> object:
         return torch.zeros(2, 3) @ torch.zeros(2, 3)
 
+    def beyond(_: Sequence[int]) -> object:
+        raise IndexError("index out of range in self")
+
+    def unfit(_: Sequence[int]) -> object:
+        raise ValueError("Cannot handle batch sizes > 1")
+
     def closed(_: Sequence[int]) -> object:
         raise Closed("the scorer was closed")
 
-    with pytest.raises(ScorerError, match="failed on 1 texts"):
-        in_parts(mismatched, [1])
+    for run in (mismatched, beyond, unfit):
+        with pytest.raises(ScorerError, match="failed on 1 texts"):
+            in_parts(run, [1])
     with pytest.raises(Closed):
         in_parts(closed, [1])
 
