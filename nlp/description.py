@@ -46,7 +46,7 @@ class Description:
 
     @property
     def sound(self) -> bool:
-        """Whether every file is the one that the manifest names."""
+        """Whether every file is the one that the manifest names, and the manifest of its own revision."""
         return not any(verdict.fault for verdict in self.files.values())
 
     @property
@@ -76,6 +76,10 @@ def _ours(folder: Path) -> Description:
         raise
     details = {name: value for name, value in found.model_dump().items() if name not in _SHOWN_ELSEWHERE}
     files = {name: _verdict(folder / name, expected) for name, expected in found.files.items()}
+    if found.revision != found.true_revision:
+        own = manifest.checksum(folder / manifest.NAME)
+        fault = f"damaged: it says revision {found.revision}, its content is that of {found.true_revision}"
+        files[manifest.NAME] = FileVerdict(own.bytes, own.sha256, fault)
     return Description(str(folder), "War Room model", found.model_id, found.revision, found.tasks, files, details)
 
 

@@ -17,16 +17,17 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a true manifest over two files whose content is not a model: nothing here loads it."""
     (tmp_path / "model.onnx").write_bytes(b"m" * 2_000_000)
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    files = {name: checksum(tmp_path / name).model_dump() for name in ("model.onnx", "tokenizer.json")}
     described = {
         "format": 1,
         "model_id": "tiny",
-        "revision": "abc",
+        "revision": files["model.onnx"]["sha256"][:12],
         "prefix": "query: ",
         "max_tokens": 16,
         "tasks": LABELS,
         "temperatures": {"sentiment": 1.5},
         "embedding": None,
-        "files": {name: checksum(tmp_path / name).model_dump() for name in ("model.onnx", "tokenizer.json")},
+        "files": files,
     }
     manifest.write(tmp_path, Manifest.model_validate(described))
     return tmp_path
@@ -34,7 +35,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_sound_folder_is_told(folder: Path) -> None:
     found = describe(folder)
-    assert (found.model_id, found.revision, found.bytes, found.sound) == ("tiny", "abc", 2_000_002, True)
+    assert (found.model_id, found.bytes, found.sound) == ("tiny", 2_000_002, True)
+    assert found.revision == checksum(folder / "model.onnx").sha256[:12]
     said = "\n".join(lines(found))
     for part in ("checksums  sound", "2.0 MB in 2 files", "  urgency: low, normal, high, critical", "sentiment 1.5"):
         assert part in said
@@ -52,6 +54,15 @@ def test_damage_is_told_by_file_and_the_others_stay_sound(folder: Path) -> None:
     missing = describe(folder).files["tokenizer.json"]
     assert missing.bytes is None
     assert "cannot be read" in missing.fault
+
+
+def test_a_manifest_that_was_changed_by_hand_is_told(folder: Path) -> None:
+    path = folder / manifest.NAME
+    described = Manifest.model_validate_json(path.read_bytes())
+    manifest.write(folder, described.model_copy(update={"curves": {"intent": 1.5}}))
+    found = describe(folder)
+    assert not found.sound
+    assert f"manifest.json: damaged: it says revision {described.revision}" in "\n".join(lines(found))
 
 
 def test_a_strange_manifest_and_no_model_are_told(tmp_path: Path) -> None:
