@@ -34,7 +34,7 @@ def relabelled(source: Path, folder: Path, tasks: Tasks, graph: Tasks | str | No
             stream.write(_field(14, entry))
     files = {name: manifest.checksum(folder / name) for name in described.files}
     fields = described.model_dump() | {"files": {name: file.model_dump() for name, file in files.items()}}
-    bare = {"calibration": {}, "thresholds": {}, "curves": {}, "slopes": {}}
+    bare: dict[str, dict[str, object]] = {name: {} for name in ("calibration", "thresholds", "curves", "slopes")}
     revision = files["model.onnx"].sha256[:12]
     (folder / manifest.NAME).write_text(json.dumps({**fields, "tasks": tasks, **bare, "revision": revision}))
     return folder

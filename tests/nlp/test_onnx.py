@@ -190,7 +190,7 @@ def test_what_the_graph_cannot_do_stops_the_start(
     shipped: OnnxScorer, tmp_path: Path, fields: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(ModelFilesDamaged, match=rf"manifest\.json: {reason}"):
-        open_scorer(rewritten(tmp_path / "model", **fields))
+        open_scorer(rewritten(tmp_path / "model", None, **fields))
 
 
 @pytest.mark.parametrize(
