@@ -50,9 +50,16 @@ def author_key(source_kind: str, author_id: str) -> str:
     return f"{source_kind}\x1fauthor\x1f{author_id}"
 
 
+def accepted_key(mention: Mention) -> str:
+    """Return the key under which a mention is remembered: the withdrawal of an author is no post of the same id."""
+    if mention.action is Action.DELETE_AUTHOR:
+        return f"{mention.source_kind}\x1fwithdrawn author\x1f{mention.native_id}"
+    return mention.key
+
+
 def wanted_keys(mentions: Sequence[Mention]) -> list[str]:
     """Return the keys whose known revisions `Chooser.choose` needs."""
-    keys = {mention.key for mention in mentions}
+    keys = {accepted_key(mention) for mention in mentions}
     keys |= {_author_key(mention) for mention in mentions if mention.action is Action.DELETE_AUTHOR}
     return sorted(keys)
 
@@ -88,7 +95,7 @@ class Chooser:
         revisions = dict(known)
         for one in mentions:
             mention = _lifted(one, revisions) if one in unversioned else one
-            if mention.revision <= revisions.get(mention.key, -1):
+            if mention.revision <= revisions.get(accepted_key(mention), -1):
                 chosen.duplicated += 1
                 continue
             try:
@@ -101,7 +108,7 @@ class Chooser:
                 continue
             if kept is None or item is None:
                 continue
-            accepted = Accepted(mention.key, _author_key(mention), mention.revision)
+            accepted = Accepted(accepted_key(mention), _author_key(mention), mention.revision)
             revisions[accepted.key] = accepted.revision
             if accepted.author_key:
                 revisions[accepted.author_key] = max(accepted.revision, revisions.get(accepted.author_key, -1))

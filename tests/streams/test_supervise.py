@@ -461,6 +461,21 @@ def test_event_time_never_runs_ahead_of_what_a_source_may_still_deliver() -> Non
     assert standing.pulse(late).status is SourceStatus.STALLED
 
 
+async def test_a_withdrawn_author_is_no_post_of_the_same_id(stream: EmbeddedStream) -> None:
+    """The ids of a forum's users and of its posts are both numbers: post 42 was dropped as a repeat of author 42."""
+    log = Memory()
+    one = mention(1)
+    posted = one.model_copy(update={"native_id": "42", "author": Author(id="7")})
+    steps = [
+        Arrival([one.model_copy(update={"author": Author(id="42")})]),
+        Arrival([gone_author(1).model_copy(update={"native_id": "42"})] * 2),
+        Arrival([posted]),
+    ]
+    await run(Scripted(steps), stream, log)
+    assert await mentions(stream) == [("post1", 1), ("42", 9), ("42", 1)]
+    assert log.tally.duplicated == 1
+
+
 @pytest.mark.parametrize("known", [5, 2**62])
 def test_a_deletion_without_a_revision_holds_against_what_is_known(known: int) -> None:
     gone = mention(1, 3, action=Action.DELETE)
