@@ -2,6 +2,7 @@
 
 Owns lines, CSV records over several lines, size limits and places. Does not own what a record means
 (`streams.sources.file_rows`). Memory is bounded whatever the file holds. Everything here blocks: call it off the loop.
+A line ends with LF; one of CSV also with a lone CR, as spreadsheets on a Mac write it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import gzip
 import hashlib
 import io
 import itertools
+import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ MAX_CSV: Final = 2**18
 HEAD: Final = 2**16
 _PAGE_BYTES: Final = 4 * 2**20
 _SHOWN: Final = 4096
+_LINES: Final = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Reader:
         self._csv = csv
         self._delimiter = delimiter
         self._place = place
+        self._ends = (b"\n", b"\r") if csv else (b"\n",)
+        self._cut: deque[bytes] = deque()
         self._file.seek(place.offset)
 
     def page(self, most: int) -> Sequence[Raw]:
@@ -74,20 +80,31 @@ class Reader:
         self._file.close()
 
     def _line(self, limit: int) -> Raw | None:
-        data = self._file.readline(limit + 1)
+        data = self._read(limit + 1)
         if not data:
             return None
         size = len(data)
-        if size > limit and not data.endswith(b"\n"):
+        if size > limit and not data.endswith(self._ends):
             data = data[:_SHOWN]
-            while part := self._file.readline(limit):
+            while part := self._read(limit):
                 size += len(part)
-                if part.endswith(b"\n"):
+                if part.endswith(self._ends):
                     break
         line = self._place.line + 1
         self._place = Place(self._place.offset + size, line)
         fault = f"the line has {size} bytes, the limit is {limit}" if size > limit + 1 else ""
         return Raw(data, size, line, self._place, fault)
+
+    def _read(self, most: int) -> bytes:
+        """Return a line, or up to `most` bytes of it."""
+        if not self._csv:
+            return self._file.readline(most)
+        if len(self._cut) <= 1:  # what stands last may go on
+            data = b"".join(self._cut)
+            if not data.endswith(self._ends):
+                data += self._file.readline(most - len(data))
+            self._cut = deque(_LINES.findall(data) if b"\r" in data.removesuffix(b"\r\n") else [data])
+        return self._cut.popleft()
 
     def _record(self) -> Raw | None:
         """Return a CSV record: lines are joined while a quote is open."""
@@ -104,6 +121,7 @@ class Reader:
                     return Raw(whole, size, first.line, more.after)
                 break
         self._place = first.after
+        self._cut.clear()
         self._file.seek(first.after.offset)
         return Raw(first.data[:_SHOWN], first.size, first.line, first.after, "a quote is never closed")
 

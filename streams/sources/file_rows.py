@@ -97,6 +97,8 @@ def csv_cells(data: bytes, delimiter: str = ",") -> list[str]:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise BadRow(f"bad CSV: {error}") from error
+    if len(rows) > 1:
+        raise BadRow(f"bad CSV: {len(rows)} records in one line; end each with a line break")
     return rows[0] if rows else []
 
 

@@ -1,8 +1,13 @@
 """Files that nobody meant well with, or that another program wrote in its own way."""
 
+import gzip
 from pathlib import Path
 
+import pytest
+
 from streams.records import Author, Mention, encode
+from streams.sources import file_reader
+from streams.sources.file_rows import BadRow, csv_cells
 from tests.streams.test_file import START, letters, listen, posts, row, write
 
 
@@ -66,3 +71,45 @@ async def test_two_inch_signs_swallow_no_rows_between_them(tmp_path: Path) -> No
         found = await listen(path, speed=speed)
         assert [one.text for one in posts(found)] == ['5" screen', "fine", '6" phone', "fine"]
         assert letters(found) == []
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+async def test_each_way_to_end_a_line_of_csv_ends_one(tmp_path: Path, name: str, end: str) -> None:
+    """A lone CR, as spreadsheets on a Mac write it, hid all rows of a file behind its header."""
+    path = tmp_path / name
+    lines = ["id,text,date", "1,one,2026-11-20", '2,"two\r2,\r\n2",2026-11-20', '3,5" screen,2026-11-20', "4,bad"]
+    whole = end.join([*lines, "5,five,2026-11-20"]).encode()
+    path.write_bytes(gzip.compress(whole) if name.endswith(".gz") else whole)
+    found = await listen(path, speed=1e9)
+    assert [one.text for one in posts(found)] == ["one", "two\r2,\r\n2", '5" screen', "five"]
+    assert [one.reason for one in letters(found)] == ["line 7: bad CSV: 2 columns, the header has 3"]
+    for arrival in found:
+        if arrival.cursor:
+            rest = await listen(path, arrival.cursor, speed=1e9)
+            assert posts(rest) == posts(found[found.index(arrival) + 1 :])
+
+
+async def test_rows_ended_by_a_lone_cr_among_others_are_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,text,date\n1,a,2026-11-20\r2,b,2026-11-20\n3,c,2026-11-20\r\r4,d,2026-11-20")
+    found = await listen(path)
+    assert [one.text for one in posts(found)] == ["a", "b", "c", "d"]
+    assert letters(found) == []
+
+
+async def test_a_long_file_of_lone_crs_is_read_across_every_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reader, "MAX_CSV", 64)
+    path = tmp_path / "a.csv"
+    rows = [f"{number},{'x' * (number % 40)}y,2026-11-20" for number in range(200)]
+    path.write_text("\r".join(["id,text,date", *rows, f"200,{'x' * 100},2026-11-20", "201,end,2026-11-20"]))
+    found = await listen(path)
+    assert [one.native_id for one in posts(found)] == [*map(str, range(200)), "201"]
+    assert [one.reason for one in letters(found)] == ["line 202: the line has 116 bytes, the limit is 64"]
+
+
+def test_two_records_are_never_read_as_one() -> None:
+    with pytest.raises(BadRow, match="2 records in one line"):
+        csv_cells(b"1,a\r2,b\n")
