@@ -5,8 +5,8 @@ the fields of a body (`streams.sources.webhook_body`).
 
 A sender signs `{webhook-id}.{webhook-timestamp}.{raw body}` with HMAC-SHA256 and sends `webhook-signature: v1,BASE64`.
 It gets 202 only when its mentions are durable. Everything else tells it what to do: 200 an id that was taken within
-24 h, 400 what is wrong with the body, 401, 413, 429 and 503 with Retry-After. Ids are remembered in memory; after a
-restart the dedup by identity and revision makes a repeat harmless.
+24 h, 400 what is wrong with the body (it may come corrected under the same id), 401, 413, 429 and 503 with Retry-After.
+Ids are remembered in memory; after a restart the dedup by identity and revision makes a repeat harmless.
 """
 
 from __future__ import annotations
@@ -100,11 +100,13 @@ class WebhookSource:
 
     async def _take(self, message: str, found: Body) -> Answer:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        refused = bool(found.fault) and not found.mentions
 
         def settled() -> None:
             if not durable.done():
                 durable.set_result(None)
-                self._remember(message)
+                if not refused:
+                    self._remember(message)
 
         try:
             self._waiting.put_nowait(
@@ -112,7 +114,7 @@ class WebhookSource:
             )
         except asyncio.QueueFull:
             return Answer(429, "too many bodies are waiting; send this one again later", 1)
-        if found.fault and not found.mentions:
+        if refused:
             return Answer(400, found.fault)
         self._under_way[message] = durable
         detail = f"{len(found.mentions)} taken, {len(found.dead)} refused"

@@ -127,6 +127,15 @@ def test_a_bad_element_is_named_and_spoils_no_other(element: Any, word: str) -> 
     assert word in found.fault
 
 
+async def test_a_refused_body_can_be_corrected_under_the_same_id() -> None:
+    """It got 200 for the corrected body, which was dropped: the id of the refused one counted as taken."""
+    desk = Desk()
+    assert (await desk.post_and_read(sent(published_at=None))).status == 400
+    assert (await desk.post_and_read(sent())).status == 202
+    assert (await desk.post_and_read(sent())).status == 200
+    assert [len(arrival.mentions) for arrival in desk.got] == [0, 1]
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b"NaN", b"9" * 5000, b"[" + b"1," * 1000 + b"1]"])
 def test_an_undecodable_body_is_one_dead_letter(body: bytes) -> None:
     found = parse(body, RECEIVED)
