@@ -13,7 +13,8 @@ Choices, each locked by a test:
 - Bidi controls, zero-width characters, soft hyphen and tatweel vanish. ZWNJ stays between Arabic-script letters, as a
   joint that `normal_words` reads as nothing, as a space or as itself.
 - Geresh and gershayim inside a Hebrew word vanish in all their spellings: צה״ל = צה"ל = צהל.
-- ™ and ℠ are spaces (NFKD would glue "tm" to the brand). Digits of all scripts become ASCII.
+- ™ and ℠ are spaces (NFKD would glue "tm" to the brand), and so are sof pasuq and paseq, which end words. Digits of all
+  scripts become ASCII.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ ZWNJ: Final = "\u200c"
 _LETTERS: Final = {
     "ي": "ی", "ى": "ی", "ك": "ک", "ة": "ه", "ە": "ه", "ہ": "ه", "ٱ": "ا", "ٲ": "ا", "ٳ": "ا",
     "־": "-", "‐": "-", "‒": "-", "–": "-", "−": "-",
-    "׳": "'", "‘": "'", "’": "'", "‛": "'", "ʼ": "'", "′": "'", "`": "'",
-    "״": '"', "“": '"', "”": '"', "„": '"', "″": '"', "™": " ", "℠": " ",
+    "׳": "'", "‘": "'", "’": "'", "‛": "'", "ʼ": "'", "′": "'", "`": "'", "´": "'",
+    "״": '"', "“": '"', "”": '"', "„": '"', "″": '"', "™": " ", "℠": " ", "׃": " ", "׀": " ",
 }  # fmt: skip
 _MARKS: Final = ((0x0300, 0x036F), (0x0591, 0x05BD), (0x05BF, 0x05C7), (0x0610, 0x061A), (0x064B, 0x065F))
 _MORE_MARKS: Final = ((0x0670, 0x0670), (0x06D6, 0x06DC), (0x06DF, 0x06E8), (0x06EA, 0x06ED), (0x08D3, 0x08FF))
@@ -104,8 +105,14 @@ def normalise_offsets(text: str) -> tuple[str, list[int]]:
 _HEBREW: Final = re.compile("[א-ת]")
 _ARABIC_LETTER: Final = re.compile("[\u0620-\u064a\u066e-\u06d3\u06fa-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc]")
 _LETTER: Final = re.compile(r"[^\W\d_]")
-_NEITHER: Final = (("ur", re.compile("[ٹڈڑںے]")), ("ckb", re.compile("[ڕڵێۆ]")))
+_WORD: Final = re.compile(r"\w+")
+_URDU: Final = re.compile("[ٹڈڑںے]")
+_URDU_OR_KURDISH: Final = re.compile("[ٹڈڑںےڕڵێۆ]")
 _PERSIAN: Final = re.compile("[پچژگکیۀ۰-۹]")
+_PERSIAN_LETTER: Final = re.compile("[پچژگکیۀ]")
+_SPELT_ARABIC: Final = re.compile("[ةأإ]")
+_TYPED_ARABIC: Final = re.compile("[يىك]")
+_ARTICLE: Final = re.compile(r"(?<![^\W_])[وفبكل]?ال[ء-ي]{3}")
 _ENOUGH: Final = 3
 """A script speaks for a text when at least one letter in three is of it: brands in Latin letters do not hide it."""
 
@@ -119,9 +126,40 @@ def guess_lang(text: str) -> str | None:
     most = max(hebrew, arabic)
     if most == 0 or most * _ENOUGH < len(_LETTER.findall(text)):
         return None
-    if hebrew >= arabic:
-        return "he"
-    for lang, letters in _NEITHER:
-        if letters.search(text):
-            return lang
-    return "fa" if _PERSIAN.search(text) else "ar"
+    return "he" if hebrew >= arabic else arabic_script(text)
+
+
+def arabic_script(text: str) -> str | None:
+    """Return ar, fa, ur or ckb for what stands in Arabic script, however little of the text it is; None if nothing is.
+
+    Persian letters and digits speak for Persian unless more words are Arabic beyond doubt: Arabic posts name brands
+    such as گوگل, and keyboards write ۵.
+    """
+    if text.isascii() or not _ARABIC_LETTER.search(text):
+        return None
+    if _URDU_OR_KURDISH.search(text):
+        return "ur" if _URDU.search(text) else "ckb"
+    if not _PERSIAN.search(text):
+        return "ar"
+    if not _SPELT_ARABIC.search(text) and "ال" not in text:  # of most Persian it is not worth looking at each word
+        return "fa"
+    return "ar" if sum(map(_leaning, _WORD.findall(text))) > 0 else "fa"
+
+
+def _leaning(word: str) -> int:
+    """Return how far a word speaks for Arabic, below zero for Persian; ي and ك alone do not, Persian is typed so too."""
+    if _PERSIAN_LETTER.search(word):
+        return -1
+    article = bool(_ARTICLE.match(word))
+    return bool(_SPELT_ARABIC.search(word)) + article + (article and bool(_TYPED_ARABIC.search(word)))
+
+
+_OLD_CODES: Final = {"iw": "he", "in": "id", "ji": "yi"}
+"""Codes that ISO 639 withdrew and that channels still send."""
+_UNTOLD: Final = frozenset({"und", "unknown", "none", "null"})
+
+
+def language(tag: str) -> str:
+    """Return a language tag as it is compared: lower case, with hyphens, today's code; empty if it names none."""
+    primary, hyphen, rest = tag.lower().replace("_", "-").partition("-")
+    return "" if primary in _UNTOLD else f"{_OLD_CODES.get(primary, primary)}{hyphen}{rest}"

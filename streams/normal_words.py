@@ -5,6 +5,7 @@ is looked for (`streams.queries`).
 
 A *part* is the smallest word. ZWNJ, hyphen, maqaf, apostrophe and underscore are *joints*: "می‌شود", "coca-cola" and
 "mcdonald's" are two parts each, and every run of up to four joined parts is a term as well ("میشود", "cocacola").
+& holds a part together where a single letter stands beside it: "h&m", "at&t"; "coke&pepsi" are two words.
 Chinese and Japanese characters and emoji are parts of their own, so that a query in them is a sequence of parts.
 Hashtags and handles are extra terms with their sign: "#cocacola", "@brand.example".
 """
@@ -33,7 +34,8 @@ def _marks() -> str:
 
 _M: Final = _marks()
 _PART: Final = rf"[^\W_{_ALONE}]+(?:[{_M}]+[^\W_{_ALONE}]*)*"
-_PART_AND: Final = rf"{_PART}(?:&{_PART})*"
+_ONE: Final = r"(?<![^\W_])[^\W_]"
+_PART_AND: Final = rf"{_PART}(?:&(?:(?<={_ONE}&)|(?=[^\W_](?![^\W_]))){_PART})*"
 _RUN: Final = re.compile(rf"{_PART_AND}(?:[-'_{ZWNJ}]{_PART_AND})*|[{_ALONE}{_PICTURES}]")
 _JOINT: Final = re.compile(f"[-'_{ZWNJ}]")
 _HASHTAG: Final = re.compile(rf"(?<![\w&])#((?:[\w{ZWNJ}{_M}])+)")

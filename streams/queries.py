@@ -18,7 +18,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from streams import queries_syntax as syntax
-from streams.normal import guess_lang, normalise, normalise_offsets
+from streams.normal import arabic_script, guess_lang, language, normalise, normalise_offsets
 from streams.normal_words import Lattice, lattice, terms
 from streams.queries_terms import Sequence as Row
 from streams.queries_terms import sequence
@@ -98,9 +98,8 @@ class Matcher:
     def match(self, mention: Mention) -> tuple[str, ...]:
         """Return the ids of the queries that match, sorted."""
         normal = normalise(mention.text)
-        guess = guess_lang(mention.text)
-        lang = (mention.lang or guess or "").lower().replace("_", "-")
-        arabic = _is_arabic(lang, guess)
+        lang = language(mention.lang or "") or guess_lang(mention.text) or ""
+        arabic = _is_arabic(lang, mention.text)
         found = terms(normal)
         found.update(_keys(mention, lang))
         truth = self._present(found, arabic=arabic)
@@ -119,7 +118,7 @@ class Matcher:
         """
         normal, origins = normalise_offsets(text)
         words = lattice(normal)
-        arabic = guess_lang(text) == "ar"
+        arabic = arabic_script(text) == "ar"
         rows = {row for query in query_ids for row in self._wanted.get(query, ())}
         edges = {edge for row in rows for edge in row.edges(words, arabic=arabic)}
         places = (_place(words, edge, origins, text) for edge in edges)
@@ -222,9 +221,10 @@ def _keys(mention: Mention, lang: str) -> Iterator[str]:
         yield "\x1flang:" + "-".join(subtags[:end])
 
 
-def _is_arabic(lang: str, guess: str | None) -> bool:
+def _is_arabic(lang: str, text: str) -> bool:
+    """Return whether clitics count: an Arabic word in a Hebrew or English post has them, a Persian one has not."""
     primary = lang.partition("-")[0]
-    return primary == "ar" or (guess == "ar" and primary not in _OTHER_ARABIC_SCRIPT)
+    return primary == "ar" or (primary not in _OTHER_ARABIC_SCRIPT and arabic_script(text) == "ar")
 
 
 def _place(words: Lattice, edge: tuple[int, int], origins: list[int], text: str) -> tuple[int, int]:

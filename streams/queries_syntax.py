@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from streams.normal import language
+
 MAX_LENGTH: Final = 4096
 MAX_DEPTH: Final = 50
 FIELDS: Final = ("lang", "source", "author")
@@ -250,7 +252,7 @@ def _field(name: str, token: _Token) -> Field:
     if name == "lang":
         if not _LANG.fullmatch(value):
             raise QuerySyntaxError(token.column, token.shown, "write a language code, as in lang:he or lang:pt-BR")
-        return Field("lang", value.lower(), token.column)
+        return Field("lang", language(value), token.column)
     if not value.lstrip("@"):
         raise QuerySyntaxError(token.column, token.shown, f"write a value after {name}:")
     if name == "source":

@@ -6,8 +6,8 @@ so that matching is look-ups of whole terms. Does not own the query's logic (`st
 Hebrew: ו ה ב ל כ מ ש and their real pairs (וה, שב, כש ...) may stand before a Hebrew or Latin word of at least two
 letters ("בנק" finds "ולבנק", "iPhone" finds "הiPhone"); the rest must be exactly the word. Arabic: و ف ب ك ل, ال, their
 pairs and لل may stand before an Arabic word of at least three letters, but never where either side is Persian: not for
-a word with a letter that Arabic lacks or typed in Persian code points (پ چ ژ گ ک ی), and not in a mention that is not
-Arabic. "بانک" must not find what only ends like it.
+a word with a letter that Arabic lacks or typed in Persian code points (پ چ ژ گ ک ی), and not in a mention whose words
+in Arabic script are of another language. "بانک" must not find what only ends like it.
 """
 
 from __future__ import annotations

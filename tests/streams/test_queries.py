@@ -105,6 +105,16 @@ def test_what_an_editor_for_hebrew_or_persian_writes(query: str, text: str, expe
         ("mcdonalds", "McDonald’s", True),
         ("H&M", "at H&M today", True),
         ("H&M", "hm, h m", False),
+        ("H", "at H&M today", False),
+        ("H&M", "בH&M", True),
+        ("H&M", "ולH&M", True),
+        ("T", "AT&T", False),
+        ("AT&T", "at AT&T.", True),
+        ("coke", "Coke&Pepsi", True),
+        ("pepsi", "Coke&Pepsi", True),
+        ("Coke&Pepsi", "Coke&Pepsi", True),
+        ("בנק", "בנק&ביטוח", True),
+        ("barnes&nob*", "Barnes & Noble", True),
         ("café", "CAFE", True),
         ("🔥", "so🔥🔥hot", True),
         ("任天堂", "我爱任天堂的游戏", True),
@@ -140,6 +150,9 @@ def test_the_language(query: str, text: str, expected: bool) -> None:
         ("תל-אביב", "בתל אביב", True),
         ("תל־אביב", "מתל-אביב", True),
         ("ש", "של", False),
+        ("בנק", "אמר׃בנק", True),
+        ("בנק", "בנק׀אמר", True),
+        ("ציפס", "צ´יפס", True),
     ],
 )
 def test_hebrew(query: str, text: str, expected: bool) -> None:
@@ -192,6 +205,34 @@ def test_arabic(query: str, text: str, expected: bool) -> None:
     assert matches(query, text, lang="en") is expected  # what a client states by default is no evidence
 
 
+@pytest.mark.parametrize(
+    ("query", "text", "expected"),
+    [
+        ("بنك", "השירות של البنك גרוע", True),
+        ("بنك", "I really hate how slow البنك has become", True),
+        ("بنك", "slow وبالبنك لا يعمل and more English words", True),
+        ("بنك", "البنك مغلق مثل گوگل", True),
+        ("بنك", "البنك مغلق ۵ ايام", True),
+        ("بنك", "البنك ما يشتغل هيچ", True),
+        ("حساب", "تم إغلاق الحساب پلس", True),
+        ("سلام", "he said بسلام گفتم and left the country", False),
+        ("سلام", "הוא כתב בתגובה بسلام گفتم", False),
+        ("بته", "البته گوشی خراب شد", False),
+        ("بته", "البته كه گوشي خراب شد", False),
+        ("لان", "الان که ۵ روز است", False),
+        ("سلام", "بسلام جي گوشي كسي ميتونه كمك كنه", False),
+        ("سلام", "بسلام ہے", False),
+        ("سلام", "بسلام ڵ", False),
+    ],
+)
+def test_arabic_among_other_languages(query: str, text: str, expected: bool) -> None:
+    """One Persian letter or digit, or a frame of English, hid the Arabic brand of an Arabic sentence."""
+    assert matches(query, text) is expected
+    assert matches(query, text, lang="en") is expected
+    assert bool(marked(query, text)) is expected
+    assert not matches(query, text, lang="fa")
+
+
 def test_clitics_are_not_allowed_in_a_mention_in_persian() -> None:
     assert matches("سلام", "بسلام", lang="ar")
     assert not matches("سلام", "بسلام", lang="fa")
@@ -210,6 +251,12 @@ def test_clitics_are_not_allowed_in_a_mention_in_persian() -> None:
         ("lang:ar", {"text": "شكرا"}, True),
         ("lang:he", {"text": "שלום", "lang": "en"}, False),
         ("lang:he", {"text": "hi"}, False),
+        ("lang:he", {"lang": "iw"}, True),
+        ("lang:iw", {"lang": "he-IL"}, True),
+        ("lang:id", {"lang": "in_ID"}, True),
+        ("lang:he", {"text": "שלום", "lang": "und"}, True),
+        ("lang:und", {"text": "שלום", "lang": "und"}, False),
+        ("lang:und", {"text": "hi"}, True),
         ("source:bluesky", {}, True),
         ("source:bs-main", {}, True),
         ("source:rss", {}, False),
