@@ -147,7 +147,7 @@ def arabic_script(text: str) -> str | None:
 
 
 def _leaning(word: str) -> int:
-    """Return how far a word speaks for Arabic, below zero for Persian; ي and ك alone do not, Persian is typed so too."""
+    """Return how far a word speaks for Arabic, below zero for Persian; ي and ك alone do not: Persian is typed so."""
     if _PERSIAN_LETTER.search(word):
         return -1
     article = bool(_ARTICLE.match(word))

@@ -31,8 +31,9 @@ _STAYING: Final = frozenset({"desynchronized", "throttled"})
 
 _TID: Final = {char: value for value, char in enumerate("234567abcdefghijklmnopqrstuvwxyz")}
 _TID_LENGTH: Final = 13
-_AHEAD_US: Final = 3_600_000_000
-"""A repository can write any `rev`; one more than an hour ahead of the relay is not believed."""
+_AHEAD_US: Final = 5_000_000
+"""A repository can write any `rev`: it is believed up to so far ahead of the relay, and cut to that, so that what comes
+later stays above it. The end of an account, which has no `rev`, counts from that far ahead."""
 
 
 class _Malformed(ValueError):
@@ -130,7 +131,8 @@ def _withdrawal(event: dict[str, Any], time_us: int, known: dict[str, Any]) -> M
     if active or account.get("status") in _STAYING:
         return None
     did = _matching(_DID, event.get("did"), "did")
-    return Mention(**known, native_id=did, revision=time_us, action=Action.DELETE_AUTHOR, author=Author(id=did))
+    known["revision"] = time_us + _AHEAD_US
+    return Mention(**known, native_id=did, action=Action.DELETE_AUTHOR, author=Author(id=did))
 
 
 def _commit(event: dict[str, Any], commit: dict[str, Any], time_us: int, known: dict[str, Any]) -> Mention | None:
@@ -139,7 +141,7 @@ def _commit(event: dict[str, Any], commit: dict[str, Any], time_us: int, known: 
     collection = commit["collection"]
     written = tid_microseconds(commit.get("rev"))
     known["native_id"] = f"at://{did}/{collection}/{rkey}"
-    known["revision"] = written if written and written <= time_us + _AHEAD_US else time_us
+    known["revision"] = min(written, time_us + _AHEAD_US) if written else time_us
     known["author"] = Author(id=did)
     known["url"] = f"https://bsky.app/profile/{did}/post/{rkey}" if collection == POSTS else None
     match commit.get("operation"):

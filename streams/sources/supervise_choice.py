@@ -23,7 +23,7 @@ Match = Callable[[Mention], tuple[str, ...]]
 """Returns the ids of the queries that a mention matches."""
 
 WITHDRAWN: Final = 100_000
-"""How many deletions of posts that never matched are remembered, so that a create that comes after one stays out."""
+"""How many deletions of what never matched are remembered, so that a create that comes after one stays out."""
 
 _HIGHEST: Final = 2**63 - 1
 _UNHOLDABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -122,23 +122,24 @@ class Chooser:
     def _kept(self, mention: Mention, known: Mapping[str, int]) -> Mention | None:
         """Return the mention as it enters the log; None for noise."""
         if mention.action is Action.DELETE_AUTHOR:
-            return mention if _author_key(mention) in known else None
+            return self._withdrawal(mention, _author_key(mention), known)
         if mention.action is Action.DELETE:
-            if mention.key not in known:
-                self._remember_withdrawn(mention)
-                return None
-            return mention
-        if mention.revision <= self._withdrawn.get(mention.key, -1):
+            return self._withdrawal(mention, mention.key, known)
+        if any(mention.revision <= self._withdrawn.get(key, -1) for key in (mention.key, _author_key(mention))):
             return None
         queries = self._match(mention)
         if not queries and mention.key not in known:
             return None
         return mention.model_copy(update={"queries": queries})
 
-    def _remember_withdrawn(self, mention: Mention) -> None:
-        self._withdrawn[mention.key] = max(mention.revision, self._withdrawn.pop(mention.key, -1))
+    def _withdrawal(self, mention: Mention, key: str, known: Mapping[str, int]) -> Mention | None:
+        """Return the mention if what it withdraws is known, else remember that it is withdrawn."""
+        if key in known:
+            return mention
+        self._withdrawn[key] = max(mention.revision, self._withdrawn.pop(key, -1))
         if len(self._withdrawn) > WITHDRAWN:
             self._withdrawn.popitem(last=False)
+        return None
 
 
 def _check_holdable(mention: Mention | None) -> None:

@@ -86,10 +86,38 @@ def test_edits_and_deletes_keep_the_identity_and_raise_the_revision() -> None:
     assert sorted({mention.revision for mention in mentions}) == [mention.revision for mention in mentions]
 
 
-def test_a_revision_from_the_future_is_not_believed() -> None:
-    frame = event(1)
-    frame["commit"]["rev"] = "bzzzzzzzzzzzz"
-    assert read(frame).mention.revision == frame["time_us"]  # type: ignore[union-attr]
+def tid(microseconds: int) -> str:
+    places = range(12, -1, -1)
+    return "".join("234567abcdefghijklmnopqrstuvwxyz"[microseconds << 10 >> 5 * place & 31] for place in places)
+
+
+def revised(index: int, ahead: float, operation: str = "create") -> int:
+    """Return the revision of an event of the second `index` whose `rev` is `ahead` seconds ahead."""
+    frame = event(1, operation, time_us=T0 + index * 1_000_000)
+    frame["commit"]["rev"] = tid(frame["time_us"] + int(ahead * 1_000_000))
+    found = read(frame).mention
+    assert found is not None
+    return found.revision
+
+
+def test_a_revision_from_the_future_is_believed_for_seconds() -> None:
+    assert tid_microseconds(tid(T0)) == T0
+    assert revised(0, -3600) == T0 - 3_600_000_000
+    assert revised(0, 2) == T0 + 2_000_000
+    far = [revised(0, ahead) for ahead in (5, 600, 3000, 1e9)]
+    assert far == [T0 + 5_000_000] * 4
+
+
+@pytest.mark.parametrize(("ahead", "later"), [(4.9, 5.1), (600, 600), (3000, 4200), (3000, 1)])
+def test_what_a_clock_ahead_wrote_can_be_edited_deleted_and_withdrawn(ahead: float, later: float) -> None:
+    """A repository writes its own `rev`: one ten minutes ahead outlived the end of its account."""
+    posted = revised(0, ahead)
+    assert posted < revised(5, later, "update")
+    assert posted < revised(5, later, "delete")
+    gone = {"did": "did:plc:a", "time_us": T0 + 1000, "kind": "account", "account": {"active": False}}
+    withdrawn = read(gone).mention
+    assert withdrawn is not None
+    assert posted <= withdrawn.revision
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,14 @@ def test_a_deletion_that_came_first_keeps_its_post_out() -> None:
     assert len(chooser.choose([mention(1, 6)], {}, NOW).items) == 1
 
 
+def test_an_author_withdrawn_before_the_first_post_was_known_stays_out() -> None:
+    """Its posts come in any order: a create that was replayed after the withdrawal entered, and was readable."""
+    chooser = Chooser(match)
+    assert chooser.choose([gone_author(1, 5)], {}, NOW).items == []
+    assert chooser.choose([mention(1, 5), mention(4, 4)], {}, NOW).items == []
+    assert len(chooser.choose([mention(1, 6), mention(2, 4)], {}, NOW).items) == 2
+
+
 def test_event_time_never_runs_ahead_of_what_a_source_may_still_deliver() -> None:
     late = NOW + timedelta(hours=1)
     standing = Standing(settings(), "test", 0.0)
