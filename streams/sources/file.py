@@ -2,7 +2,8 @@
 
 Owns its settings, cursor and pace. Does not own reading (`file_reader`) nor what a row means (`file_rows`). The event
 time of its arrivals is the latest publish time so far. The same file again gives nothing new: the cursor holds the hash
-of its head, and a file of another head starts from its beginning (repeats are then dropped by identity).
+of its head, and a file of another head starts from its beginning (repeats are then dropped by identity). A last line
+without a line break that can't be read is a dead letter, and is read again once the file has grown.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class FileSettings(SourceSettings):
 
 
 class _Cursor(BaseModel):
-    """Where the next row is, in which file, and how far its clock was moved by earlier rounds."""
+    """Where the next row is, in which file, and how far its clock was moved by earlier rounds.
+
+    `half` is the size of a last line that could not be read as it was: until it has grown it is no news.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,6 +92,7 @@ class _Cursor(BaseModel):
     head_bytes: int = Field(ge=0)
     offset: int = Field(default=0, ge=0)
     line: int = Field(default=0, ge=0)
+    half: int = Field(default=0, ge=0)
     round: int = Field(default=0, ge=0)
     shift: timedelta = timedelta(0)
     first: datetime | None = None
@@ -97,12 +102,12 @@ class _Cursor(BaseModel):
         """Return the cursor behind a row that was published then, as written in the file."""
         times = [moment for moment in (self.first, self.last, published) if moment is not None]
         reach = {"first": min(times, default=None), "last": max(times, default=None)}
-        return self.model_copy(update={"offset": place.offset, "line": place.line, **reach})
+        return self.model_copy(update={"offset": place.offset, "line": place.line, "half": 0, **reach})
 
     def next_round(self) -> _Cursor:
         """Return the cursor at the beginning of the next round."""
         span = self.last - self.first + _SECOND if self.first and self.last else timedelta(0)
-        start: dict[str, object] = {"offset": 0, "line": 0, "first": None, "last": None}
+        start: dict[str, object] = {"offset": 0, "line": 0, "half": 0, "first": None, "last": None}
         return self.model_copy(update={**start, "round": self.round + 1, "shift": self.shift + span})
 
 
@@ -152,12 +157,17 @@ class FileSource:
                         yield place, Arrival(at=at)
                     if isinstance(row, Mention):
                         mentions.append(row.model_copy(update={"received_at": self._clock()}) if pace.speed else row)
-                    elif row is not None:
+                    elif row is not None and (raw.ended or raw.size != place.half):
                         dead.append(row)
-                    place = place.after(raw.after, None if published is None else published - place.shift)
+                    if isinstance(row, DeadLetter) and not raw.ended:
+                        place = place.model_copy(update={"half": raw.size})
+                    else:
+                        place = place.after(raw.after, None if published is None else published - place.shift)
                     if pace.speed or raw is page[-1]:
                         yield place, Arrival(tuple(mentions), tuple(dead), place.model_dump_json(), pace.at)
                         mentions, dead = [], []
+                if place.half:
+                    return
         finally:
             reader.close()
 
@@ -170,6 +180,8 @@ class FileSource:
                 return from_csv(raw.data, header, reading, delimiter) if header else from_json(raw.data, reading)
         except BadRow as error:
             reason = str(error)
+        if not raw.ended:
+            reason += "; the line is not ended: it is read again when it has grown"
         settings = self._settings
         where = f"{settings.path.name}:{raw.line}"
         made = letter(

@@ -41,13 +41,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One record: its bytes (only their start if there is a `fault`), whole size, first line (from 1), place after."""
+    """One record: its bytes (only their start if there is a `fault`), whole size, first line (from 1), place after.
+
+    One that is not `ended` is the last of the file, without a line break: it may still be written.
+    """
 
     data: bytes
     size: int
     line: int
     after: Place
     fault: str = ""
+    ended: bool = True
 
 
 class Reader:
@@ -83,17 +87,16 @@ class Reader:
         data = self._read(limit + 1)
         if not data:
             return None
-        size = len(data)
-        if size > limit and not data.endswith(self._ends):
+        size, ended = len(data), data.endswith(self._ends)
+        if size > limit and not ended:
             data = data[:_SHOWN]
-            while part := self._read(limit):
+            while not ended and (part := self._read(limit)):
                 size += len(part)
-                if part.endswith(self._ends):
-                    break
+                ended = part.endswith(self._ends)
         line = self._place.line + 1
         self._place = Place(self._place.offset + size, line)
         fault = f"the line has {size} bytes, the limit is {limit}" if size > limit + 1 else ""
-        return Raw(data, size, line, self._place, fault)
+        return Raw(data, size, line, self._place, fault, ended)
 
     def _read(self, most: int) -> bytes:
         """Return a line, or up to `most` bytes of it."""
@@ -118,12 +121,12 @@ class Reader:
             if more.data.count(b'"') % 2:
                 whole = b"".join(parts)
                 if self._is_one(whole):
-                    return Raw(whole, size, first.line, more.after)
+                    return Raw(whole, size, first.line, more.after, ended=more.ended)
                 break
         self._place = first.after
         self._cut.clear()
         self._file.seek(first.after.offset)
-        return Raw(first.data[:_SHOWN], first.size, first.line, first.after, "a quote is never closed")
+        return Raw(first.data[:_SHOWN], first.size, first.line, first.after, "a quote is never closed", first.ended)
 
     def _is_one(self, lines: bytes) -> bool:
         """Return whether lines are one record: with an inch sign in each of two lines, they are two."""

@@ -245,6 +245,9 @@ def _count(value: str | None) -> int | None:
 
 
 def _content_id(row: Mapping[str, Any]) -> str:
-    """Return an identity for a row without one: the same row is the same post."""
-    canonical = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
+    """Return an identity for a row without one: the same row is the same post. Raises BadRow."""
+    try:
+        canonical = json.dumps(row, sort_keys=True, ensure_ascii=True, default=str)
+    except RecursionError as error:
+        raise BadRow("nested too deep for a row without id; give it one") from error
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"

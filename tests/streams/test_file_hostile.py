@@ -1,6 +1,7 @@
 """Files that nobody meant well with, or that another program wrote in its own way."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from streams.records import Author, Mention, encode
 from streams.sources import file_reader
 from streams.sources.file_rows import BadRow, csv_cells
-from tests.streams.test_file import START, letters, listen, posts, row, write
+from tests.streams.test_file import START, letters, listen, posts, row, source, write
 
 
 async def test_our_own_records_are_made_holdable_in_every_field(tmp_path: Path) -> None:
@@ -113,3 +114,48 @@ async def test_a_long_file_of_lone_crs_is_read_across_every_limit(
 def test_two_records_are_never_read_as_one() -> None:
     with pytest.raises(BadRow, match="2 records in one line"):
         csv_cells(b"1,a\r2,b\n")
+
+
+async def test_a_row_too_deep_to_be_named_costs_no_other(tmp_path: Path) -> None:
+    """What could be read, but not be written again for its hash, was tried for ever."""
+    path = tmp_path / "a.jsonl"
+    deep = [b'{"text":"x","date":"2026-11-20","z":' + b"[" * n + b"]" * n + b"}" for n in range(940, 1001)]
+    found = await listen(write(path, *deep, row(9)))
+    assert posts(found)[-1].native_id == "p9"
+    assert len(posts(found)) + len(letters(found)) == len(deep) + 1
+    assert any("nested too deep" in one.reason for one in letters(found))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+async def test_a_last_line_that_is_not_ended_is_read_again_when_the_file_has_grown(tmp_path: Path, name: str) -> None:
+    """A file that was still written lost the row in the middle of which it was read, for two dead letters."""
+    path = tmp_path / name
+    cells = [f'{n},"post, {n}",2026-11-20\n'.encode() for n in range(1, 5)]
+    lines = cells if name == "a.csv" else [json.dumps(row(n)).encode() + b"\n" for n in range(1, 5)]
+    head = b"id,text,date\n" if name == "a.csv" else b""
+    path.write_bytes(head + lines[0] + lines[1][:9])
+    found = await listen(path)
+    assert len(posts(found)) == len(letters(found)) == 1
+    assert "read again when it has grown" in letters(found)[0].reason
+    again = await listen(path, found[-1].cursor)
+    assert posts(again) == letters(again) == []
+    for whole in (lines[:2], lines[:3], lines):
+        path.write_bytes(head + b"".join(whole).removesuffix(b"\n"))
+        rest = await listen(path, found[-1].cursor)
+        assert len(posts(rest)) == len(whole) - 1
+        assert letters(rest) == []
+    path.write_bytes(head + lines[0] + lines[1][:9] + b"\n" + lines[2])
+    (dead,) = letters(await listen(path, found[-1].cursor))
+    assert "grown" not in dead.reason
+
+
+async def test_a_loop_over_a_file_cut_short_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", row(0))
+    path.write_bytes(path.read_bytes() + b'{"id":')
+    found = []
+    async for arrival in source(path, loop=True).listen(None):
+        found.append(arrival)
+        if len(found) == 2:
+            break
+    assert [one.native_id for one in posts(found)] == ["p0", "p0~1"]
+    assert len(letters(found)) == 2
