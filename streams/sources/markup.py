@@ -14,7 +14,12 @@ from typing import Final
 _BLOCKS: Final = frozenset(
     ("p", "div", "br", "li", "ul", "ol", "tr", "table", "blockquote", "pre", "section", "article", "hr")
 ) | {f"h{level}" for level in range(1, 7)}
-_HIDDEN: Final = frozenset({"script", "style", "template", "noscript", "iframe", "object"})
+_HIDDEN: Final = {
+    name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII)
+    for name in ("script", "style", "template", "noscript", "iframe", "object")
+}
+"""What is not shown, and where it ends. Not found in `lower()`: that moves what stands behind an İ."""
+
 _VOID: Final = frozenset({"br", "hr"})
 _TAG: Final = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,20})|<[!?]")
 _LONG_REFERENCE: Final = re.compile(r"&#(?=[0-9]{8})0*([0-9]*)")
@@ -33,7 +38,6 @@ def plain_text(markup: str) -> str:
 
 def _pieces(markup: str) -> list[str]:
     pieces: list[str] = []
-    lower = markup.lower()
     at = 0
     while tag := _TAG.search(markup, at):
         pieces.append(_resolved(markup[at : tag.start()]))
@@ -48,7 +52,8 @@ def _pieces(markup: str) -> list[str]:
         if name in _BLOCKS and (opening or name not in _VOID):
             pieces.append("\n")
         if name in _HIDDEN and opening and end >= 0:
-            at = end = lower.find("</" + name, at)
+            closing = _HIDDEN[name].search(markup, at)
+            at = end = closing.start() if closing else -1
         if end < 0:  # unclosed: nothing after it can be told from markup
             return pieces
     pieces.append(_resolved(markup[at:]))

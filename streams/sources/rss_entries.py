@@ -16,6 +16,7 @@ import calendar
 import hashlib
 import io
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -195,7 +196,7 @@ def _native_id(url: str, identity: str) -> str:
 def _date(holder: Any, *names: str) -> datetime | None:
     for name in names:
         parsed = holder[name] if name in holder else None  # noqa: SIM401  get() takes another field and warns
-        if parsed:
+        if isinstance(parsed, time.struct_time):  # an element of that name stands in its place as text
             try:
                 return datetime.fromtimestamp(calendar.timegm(parsed), UTC)
             except (ValueError, OverflowError, OSError):

@@ -187,6 +187,18 @@ def test_what_one_entry_raises_costs_no_other(monkeypatch: pytest.MonkeyPatch) -
     assert [one.reason for one in found.dead] == ["the entry can't be read: ValueError: what nobody thought of"]
 
 
+@pytest.mark.parametrize("name", ["published_parsed", "updated_parsed"])
+@pytest.mark.parametrize("form", ["<{0}>foobar</{0}>", "<{0} a='b'/>"])
+def test_an_element_named_like_a_date_that_was_read_is_none(name: str, form: str) -> None:
+    """It took the place of the date in the parsed entry, and made the whole feed unreadable."""
+    element = form.format(name)
+    poisoned = item(2, date="").replace("</item>", f"{element}</item>")
+    found = read(rss(item(1), poisoned, item(3)))
+    assert [one.text for one in found.mentions] == ["Title 1\n\nbody 1", "Title 3\n\nbody 3"]
+    assert ["date" in letter.reason for letter in found.dead] == [True]
+    assert len(read(rss(item(1), channel=element)).mentions) == 1
+
+
 def test_half_a_feed_gives_the_entries_that_are_whole_and_says_what_is_missing() -> None:
     whole = rss(item(1), item(2), item(3))
     found = read(whole[: whole.index(b"Title 3")])
@@ -231,6 +243,13 @@ def test_no_small_feed_takes_long(unit: bytes) -> None:
 def test_too_deep_is_refused() -> None:
     with pytest.raises(NotAFeed, match="deep"):
         well_formed(b"<a>" * 200 + b"</a>" * 200, "")
+
+
+def test_letters_that_grow_in_lower_case_move_no_text() -> None:
+    """The lower-case form of İ is two characters: what was found in it was cut elsewhere in the text."""
+    shown = "İ" * 9
+    assert plain_text(f"{shown}<script>x</SCRIPT>after<STYLE>y</style>end") == f"{shown}afterend"
+    assert plain_text("a<script>b</ſcript>c") == "a"
 
 
 @pytest.mark.parametrize(
