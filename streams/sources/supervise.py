@@ -164,23 +164,30 @@ class _Run:
                     return end.error
         finally:
             reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await reader
+            await asyncio.gather(reader, return_exceptions=True)
 
     async def _listen(self, waiting: asyncio.Queue[Arrival | _End]) -> None:
+        """Hand over what the source brings, and always that it ended: only a stop of ours goes without a word."""
         error: SourceUnreachable | SourceRefused | None = None
+        try:
+            await self._read(waiting)
+        except (SourceUnreachable, SourceRefused) as said:
+            error = said
+        except (Exception, asyncio.CancelledError) as fault:  # a process boundary: a plug-in's faults are its status
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.exception("source %s failed", self.id)
+            error = SourceUnreachable(f"{type(fault).__name__}: {fault}")
+        await waiting.put(_End(error))
+
+    async def _read(self, waiting: asyncio.Queue[Arrival | _End]) -> None:
         arrivals = self.source.listen(self.cursor)
         try:
             async for arrival in arrivals:
                 await waiting.put(arrival)
-        except (SourceUnreachable, SourceRefused) as said:
-            error = said
-        except Exception as fault:  # noqa: BLE001  a process boundary: a source is a plug-in, its faults are its status
-            _log.exception("source %s failed", self.id)
-            error = SourceUnreachable(f"{type(fault).__name__}: {fault}")
         finally:
             await _close(arrivals)
-        await waiting.put(_End(error))
 
     async def _gather(self, waiting: asyncio.Queue[Arrival | _End]) -> tuple[Sequence[Arrival], _End | None]:
         """Return what came until the batch is full or due; nothing when it is time for a pulse."""

@@ -18,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 
 from streams.records import Action
 from streams.source import Arrival, SourceRefused, SourceUnreachable
-from streams.sources.bluesky import BlueskySettings, BlueskySource
+from streams.sources.bluesky import BlueskySettings, BlueskySource, _refusal
 from streams.sources.bluesky_events import POSTS, Parsed, parse, tid_microseconds
 
 NOW = datetime(2026, 5, 25, 14, 30, tzinfo=UTC)
@@ -339,6 +341,13 @@ async def test_an_http_answer_is_told_apart(status: HTTPStatus, expected: type[E
         _, error = await until_it_breaks(source(endpoint).listen(None))
     assert isinstance(error, expected)
     assert str(status.value) in str(error)
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("7", 7), ("9" * 400, 86_400), ("100000", 86_400), ("inf", 0), ("", 0)])
+def test_an_upstream_that_asks_for_years_is_asked_again_in_a_day(asked: str, seconds: float) -> None:
+    error = _refusal(InvalidStatus(Response(503, "busy", Headers({"Retry-After": asked}))))
+    assert isinstance(error, SourceUnreachable)
+    assert error.retry_after == seconds
 
 
 async def test_nobody_there_is_unreachable_and_metadata_is_refused() -> None:

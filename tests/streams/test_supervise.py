@@ -356,6 +356,62 @@ async def test_a_plug_in_that_fails_is_unreachable_and_tried_again(stream: Embed
     assert log.tally.reconnects == 1
 
 
+class BadAtEnding(Scripted):
+    """Its first listening ends by a cancellation of its own, or fails when it is closed; its second is good."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__([Arrival([mention(1)])])
+        self.fault = fault
+
+    async def aclose(self) -> None:
+        if len(self.listened) == 1 and self.fault == "closing":
+            raise ZeroDivisionError("a bug at the end")
+
+    def listen(self, cursor: str | None) -> AsyncIterator[Arrival]:
+        self.arrivals = super().listen(cursor)
+        return self
+
+    def __aiter__(self) -> AsyncIterator[Arrival]:
+        return self
+
+    async def __anext__(self) -> Arrival:
+        try:
+            return await anext(self.arrivals)
+        except StopAsyncIteration:
+            if len(self.listened) == 1 and self.fault == "cancelled":
+                inner: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                inner.cancel()
+                await inner
+            raise
+
+
+@pytest.mark.parametrize(("fault", "word"), [("cancelled", "CancelledError"), ("closing", "a bug at the end")])
+async def test_a_plug_in_that_ends_by_its_own_cancellation_or_fails_in_closing_is_tried_again(
+    stream: EmbeddedStream, fault: str, word: str
+) -> None:
+    """Nobody was told of such an end: the source was waited for, for ever."""
+    source = BadAtEnding(fault)
+    await run(source, stream, Memory())
+    assert len(source.listened) == 2
+    assert any(one.status is SourceStatus.UNREACHABLE and word in one.detail for one in await pulses(stream))
+
+
+async def test_a_stop_is_not_held_up_by_a_plug_in_that_fails_in_closing(stream: EmbeddedStream) -> None:
+    class Stubborn(Scripted):
+        async def listen(self, cursor: str | None) -> AsyncIterator[Arrival]:
+            try:
+                while True:
+                    yield Arrival(cursor=cursor)
+                    await asyncio.sleep(0)
+            finally:
+                raise ZeroDivisionError("a bug at the end")
+
+    async def begun() -> bool:
+        return bool(await pulses(stream))
+
+    await run_until(Stubborn([]), stream, Memory(), begun)
+
+
 async def test_the_end_of_a_file_is_the_last_pulse(stream: EmbeddedStream) -> None:
     event = NOW - timedelta(days=3)
     await run(Scripted([Arrival([mention(1)], at=event)]), stream, Memory())
