@@ -34,6 +34,7 @@ RATES: Final = {5: 1, 2: 3, 1: 5}
 """Rate class in Hz -> ticks a frame (2 Hz is 600 ms)."""
 MOST_INSERTED: Final = 10
 REFRESH: Final = 60.0
+"""Seconds between refreshes, and that one may take."""
 LIVE_SEEN: Final = timedelta(hours=1)
 TAIL_KEPT: Final = 20_000
 
@@ -215,21 +216,24 @@ class Hub:
         return ms(self._now(realm)) - behind
 
     async def run(self) -> None:
-        """Cut frames until stopped; refresh from the store once a minute."""
-        refreshed = asyncio.get_running_loop().time()
-        while not self.stopping.is_set():
-            started = asyncio.get_running_loop().time()
-            self.tick()
-            if started - refreshed > REFRESH:
-                refreshed = started
-                await self._refresh_quietly()
-            await asyncio.sleep(max(0.01, TICK - (asyncio.get_running_loop().time() - started)))
+        """Cut frames until stopped; beside it refresh from the store, which may take its time or hang."""
+        async with asyncio.TaskGroup() as tasks:
+            refreshing = tasks.create_task(self._refresh_often())
+            while not self.stopping.is_set():
+                started = asyncio.get_running_loop().time()
+                self.tick()
+                await asyncio.sleep(max(0.01, TICK - (asyncio.get_running_loop().time() - started)))
+            refreshing.cancel()
 
-    async def _refresh_quietly(self) -> None:
-        try:
-            await self.refresh()
-        except _PASSING as error:
-            _log.warning("store_unreachable", action="figures go on from the tail", error=str(error))
+    async def _refresh_often(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            try:
+                async with asyncio.timeout(REFRESH):
+                    await self.refresh()
+            except _PASSING as error:
+                why = str(error) or repr(error)
+                _log.warning("store_unreachable", action="figures go on from the tail", error=why)
 
     def tick(self) -> None:
         """Let time pass on every board and cut what each rate class is due."""

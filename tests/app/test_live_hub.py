@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from app.api.server import make_app
-from app.live.hub import Hub
+from app.live import hub as live_hub
+from app.live.board import Board, Spans
+from app.live.hub import Hub, HubSettings
 from app.roles.serve import make_hub
 from app.roles.store import GROUP
 from streams.pump import Received
@@ -90,6 +94,35 @@ async def test_a_refresh_sends_the_minutes_that_it_changed(served: Served) -> No
     frames = hub.ring("live", 5).after(before)
     assert frames
     assert '"total":4' in frames[-1].text.replace(" ", "")
+
+
+async def test_a_store_that_hangs_holds_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 8: a deletion leaves open walls at once, whatever the store does; a refresh is given up in time."""
+    monkeypatch.setattr(live_hub, "REFRESH", 0.3)
+    asked: list[str] = []
+    given_up = asyncio.Event()
+
+    async def seed(realm: str, _now: datetime, spans: Spans) -> tuple[Board, dict[int, int]]:
+        asked.append(realm)
+        if len(asked) > len(live_hub.REALMS):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                given_up.set()
+        return Board(spans), {}
+
+    hub = Hub(HubSettings("wall", ("UTC",), "b"), seed, lambda _text, _queries: [], lambda: datetime.now(UTC))
+    await hub.start()
+    running = asyncio.create_task(hub.run())
+    async with asyncio.timeout(10):
+        await given_up.wait()
+    before = hub.snapshot("live").seq
+    await hub.take_scored([at(0, fresh(1))])
+    await asyncio.sleep(3 * live_hub.TICK)
+    assert hub.ring("live", 5).after(before), "no frame was cut"
+    await hub.stop()
+    async with asyncio.timeout(1):
+        await running
 
 
 async def test_sources_and_their_last_words_survive_a_restart_but_are_no_sign_of_life(served: Served) -> None:
