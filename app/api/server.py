@@ -19,6 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
 from app.api.access import Access
+from app.api.connection import Connection
 from app.api.headers import SafeHeaders
 from app.api.history import history_routes
 from app.api.ingest import ingest_routes
@@ -108,7 +109,7 @@ def make_server(api: FastAPI) -> Server:
         access_log=False,
         lifespan="off",
         server_header=False,
-        ws="websockets-sansio",
+        ws=Connection,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=5,

@@ -37,15 +37,22 @@ class Place:
 
 
 async def serve(socket: WebSocket, hub: Hub, place: Place) -> None:
-    """Serve an accepted socket until it closes, is too slow, or the server stops."""
-    gauge = CLIENTS.labels(place.realm)
-    gauge.inc()
+    """Serve an accepted socket until it closes, is too slow, or the server stops; return when it is gone."""
+    with CLIENTS.labels(place.realm).track_inprogress():
+        try:
+            await _converse(socket, hub, place)
+        finally:
+            hang_up = getattr(socket.state, "hang_up", None)  # `app.api.connection`
+            if hang_up is not None:
+                await hang_up()
+
+
+async def _converse(socket: WebSocket, hub: Hub, place: Place) -> None:
     listener = asyncio.create_task(_listen(socket))
     sender = asyncio.create_task(_send(socket, hub, place))
     try:
         await asyncio.wait({listener, sender}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        gauge.dec()
         for task in (listener, sender):
             task.cancel()
         results = await asyncio.gather(listener, sender, return_exceptions=True)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket as sockets
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.api import connection
+from app.live import socket as live_socket
+from app.live.ring import Encoded
 from streams.pump import Received
 from streams.records import ScoredMention
 from streams.stream import Delivery, Position
@@ -142,8 +147,7 @@ async def test_a_stopping_server_says_when_to_come_back(served: Served) -> None:
     assert frame["retry_ms"] > 0
 
 
-async def test_a_client_that_never_reads_slows_nobody(served: Served) -> None:
-    snap = await snapshot(served)
+def never_reads(served: Served, snap: dict[str, Any]) -> sockets.socket:
     stuck = sockets.create_connection(tuple(served.host.split(":")), timeout=5)  # type: ignore[arg-type]  # host, port
     stuck.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 1024)
     path = url(served, snap).partition(served.host)[2]
@@ -151,14 +155,48 @@ async def test_a_client_that_never_reads_slows_nobody(served: Served) -> None:
         f"GET {path} HTTP/1.1\r\nHost: {served.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
-    async with connect(url(served, snap)) as socket:
-        text = "ארוך " * 100
-        for number in range(30):
-            await feed(served, *(f"{number}-{part}" for part in range(10)), text=text)
-            await asyncio.sleep(0.05)
-        frames = await frames_until(socket, 300)
+    return stuck
+
+
+async def test_a_client_that_never_reads_slows_nobody(served: Served) -> None:
+    snap = await snapshot(served)
+    with never_reads(served, snap):
+        async with connect(url(served, snap)) as socket:
+            text = "ארוך " * 100
+            for number in range(30):
+                await feed(served, *(f"{number}-{part}" for part in range(10)), text=text)
+                await asyncio.sleep(0.05)
+            frames = await frames_until(socket, 300)
     assert frames[-1]["figures"]["stored_total"] == 300
-    stuck.close()
+
+
+async def test_a_client_that_never_reads_is_cut_off_and_holds_its_place_until_then(
+    serve_with: Callable[..., AbstractAsyncContextManager[Served]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 7: what a stuck client costs is bounded, its descriptor too."""
+    monkeypatch.setattr(live_socket, "SEND_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "GRACE", 1.0)
+    lost: list[tuple[str, int] | None] = []
+    closing = connection.Connection.connection_lost
+
+    def connection_lost(self: connection.Connection, exc: Exception | None) -> None:
+        closing(self, exc)
+        lost.append(self.client)
+
+    monkeypatch.setattr(connection.Connection, "connection_lost", connection_lost)
+    async with serve_with(max_clients=1) as served:
+        snap = await snapshot(served)
+        with never_reads(served, snap) as stuck:
+            await asyncio.sleep(0.3)
+            ring = served.hub.ring("live", 5)
+            ring.append(Encoded(ring.seq, ring.seq + 1, "x" * 15_000_000))
+            async with asyncio.timeout(20):
+                while stuck.getsockname() not in lost:
+                    with pytest.raises(InvalidStatus):
+                        await connect(url(served, snap))
+                    await asyncio.sleep(0.1)
+            async with connect(url(served, await snapshot(served))) as socket:
+                assert json.loads(await asyncio.wait_for(socket.recv(), 10))
 
 
 async def talk_and_listen(socket: Any, words: list[str]) -> None:
