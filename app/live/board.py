@@ -333,7 +333,10 @@ class Board:
         self._aged = aged
 
     def adopt(self, old: Board, now: int) -> None:
-        """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes."""
+        """Take over from the board that this one replaces what only a tail knows: rates, pulses and open changes.
+
+        What differs from it is a change, too. Alerts are this one's alone: who filled it knows all of them.
+        """
         self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
         stored, self.dead = self.dead, dict(old.dead)
         alive = max(old.sent.values(), default=0) - LOST_AFTER
@@ -347,7 +350,6 @@ class Board:
                 self.dead[source_id] = old.dead.get(source_id, 0) + missed
         self.sent, self._beats = {**self.sent, **old.sent}, old._beats
         self.pulse = max(filter(None, (self.pulse, old.pulse)), default=None)
-        self.alerts = {**self.alerts, **{key: value for key, value in old.alerts.items() if self._newer(key, value[0])}}
         known, self._seen = self._seen, OrderedDict(old._seen)
         for key, seen in known.items():
             before_seen = self._seen.get(key, _UNKNOWN)
@@ -361,11 +363,9 @@ class Board:
         }
         self._changes.merge(old._changes)
         self._changes.figures = True
+        self._changes.alerts |= self.alerts != old.alerts
+        self._changes.sources |= self.sources != old.sources
         shown = {*self.items, *self._urgent, *self._changes.items}
         self._forbidden(shown)
         for key in [key for key in shown if self._seen.get(key, _UNKNOWN).gone]:
             self._hide(key)
-
-    def _newer(self, alert_id: str, seq: int) -> bool:
-        known = self.alerts.get(alert_id)
-        return known is None or seq > known[0]

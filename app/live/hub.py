@@ -1,8 +1,8 @@
 """The hub: tails [scored] and [alerts], keeps a board per realm, cuts frames five times a second into shared rings.
 
 Owns epoch, sequence, the ticker and the snapshot. Does not own sockets, history or what a board counts. At start and
-once a minute a board is filled from the store at the store's own offset and what the tail has read since is applied
-again: figures are exact whatever the hub missed.
+once a minute a board is filled from the store at the store's own offsets and what the tails have read since is applied
+again: figures and alerts are exact whatever the hub missed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -38,9 +38,19 @@ REFRESH: Final = 60.0
 LIVE_SEEN: Final = timedelta(hours=1)
 TAIL_KEPT: Final = 20_000
 
-Seed = Callable[[str, datetime, Spans], Awaitable[tuple[Board, Mapping[int, int]]]]
-"""Given a realm and now: a board filled from the store, and the offsets of [scored] that it is complete up to."""
 
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """Of [scored] and of [alerts]: the next offset of each partition; one left out begins at the beginning."""
+
+    scored: Mapping[int, int]
+    alerts: Mapping[int, int]
+
+
+Seed = Callable[[str, datetime, Spans], Awaitable[tuple[Board, Offsets]]]
+"""Given a realm and now: a board filled from the store, and the offsets that it is complete up to."""
+
+_R = TypeVar("_R")
 _PASSING: Final[tuple[type[Exception], ...]] = (*TRANSIENT, OSError, TimeoutError)
 _log = structlog.get_logger("hub")
 
@@ -54,13 +64,14 @@ class Channel:
     rings: dict[int, Ring] = field(default_factory=dict)
     pending: dict[int, Changes] = field(default_factory=dict)
     tail: deque[tuple[Position, ScoredMention]] = field(default_factory=lambda: deque(maxlen=TAIL_KEPT))
+    transitions: deque[tuple[Position, AlertEvent]] = field(default_factory=lambda: deque(maxlen=TAIL_KEPT))
 
-    def forget(self, positions: Mapping[int, int]) -> bool:
-        """Drop what the store has by now; False when the store is so far behind that the tail does not reach back."""
-        newer = [one for one in self.tail if one[0].offset >= positions.get(one[0].partition, 0)]
-        if len(newer) == TAIL_KEPT:
+    def forget(self, stored: Offsets) -> bool:
+        """Drop what the store has by now; False when the store is so far behind that a tail does not reach back."""
+        tail, transitions = _since(self.tail, stored.scored), _since(self.transitions, stored.alerts)
+        if TAIL_KEPT in {len(tail), len(transitions)}:
             return False
-        self.tail = deque(newer, maxlen=TAIL_KEPT)
+        self.tail, self.transitions = tail, transitions
         return True
 
     def __post_init__(self) -> None:
@@ -97,28 +108,28 @@ class Hub:
         """Use the matched-word spans of a new configuration."""
         self._spans = spans
 
-    async def start(self) -> dict[int, int]:
-        """Fill the boards from the store; return the lowest offsets from which [scored] must be tailed."""
+    async def start(self) -> Offsets:
+        """Fill the boards from the store; return the lowest offsets from which [scored] and [alerts] must be tailed."""
         now = self._clock()
-        starts: dict[int, int] = {}
+        stored: list[Offsets] = []
         for realm in REALMS:
-            board, positions = await self._seed(realm, now, self._spans)
-            self._channels[realm].board = board
-            for partition, offset in positions.items():
-                starts[partition] = min(offset, starts.get(partition, offset))
+            self._channels[realm].board, offsets = await self._seed(realm, now, self._spans)
+            stored.append(offsets)
         live = self._channels[LIVE].board.last_mention
         self._live_at = datetime.fromtimestamp(live / 1000, UTC) if live else None
         self.filled = True
-        return starts
+        return Offsets(_lowest([each.scored for each in stored]), _lowest([each.alerts for each in stored]))
 
     async def refresh(self) -> None:
         """Fill each board anew from the store and apply again what the tail read since: exact figures."""
         for realm, channel in self._channels.items():
-            board, positions = await self._seed(realm, self._now(realm), self._spans)
-            if channel.forget(positions):
+            board, stored = await self._seed(realm, self._now(realm), self._spans)
+            if channel.forget(stored):
                 now = ms(self._now(realm))
                 for _, scored in channel.tail:
                     board.mention(scored, now)
+                for _, event in channel.transitions:
+                    board.alert(event)
                 board.adopt(channel.board, now)
                 channel.board = board
 
@@ -152,7 +163,9 @@ class Hub:
         """Pump handler of [alerts]."""
         for received in batch:
             if isinstance(received.record, AlertEvent):
-                self._channels[received.record.realm].board.alert(received.record)
+                channel = self._channels[received.record.realm]
+                channel.transitions.append((received.delivery.position, received.record))
+                channel.board.alert(received.record)
         return ()
 
     async def take_dead(self, batch: Sequence[Received]) -> Sequence[Rejected]:
@@ -296,6 +309,16 @@ class Hub:
     def bye(self) -> str:
         """Return the farewell of a stopping server."""
         return Bye(retry_ms=1000).model_dump_json()
+
+
+def _since(tail: deque[tuple[Position, _R]], stored: Mapping[int, int]) -> deque[tuple[Position, _R]]:
+    return deque((one for one in tail if one[0].offset >= stored.get(one[0].partition, 0)), maxlen=TAIL_KEPT)
+
+
+def _lowest(stored: Sequence[Mapping[int, int]]) -> Mapping[int, int]:
+    """Return where all of `stored` are complete up to, for the partitions that all of them know."""
+    known = set(stored[0]).intersection(*stored[1:])
+    return {partition: min(offsets[partition] for offsets in stored) for partition in known}
 
 
 def resync(reason: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from app.api.server import build_hash
 from app.live.board import Board, Spans
-from app.live.hub import Hub, HubSettings
+from app.live.hub import Hub, HubSettings, Offsets
 from app.live.seed import board_of
 from app.process import Process
 from app.roles.loops import consume
@@ -19,14 +20,18 @@ from app.roles.store import GROUP
 from streams.queries import compile_queries
 from streams.records import ALERTS, DEAD, SCORED
 
+_ANY: Final = range(2**31)
+"""Every partition that a topic may have: a tail reads all of them."""
+
 
 def make_hub(process: Process) -> Hub:
     """Return the hub of this process."""
     settings = process.settings
 
-    async def seed(realm: str, now: datetime, spans: Spans) -> tuple[Board, Mapping[int, int]]:
+    async def seed(realm: str, now: datetime, spans: Spans) -> tuple[Board, Offsets]:
+        alerts = await process.store.positions(ALERTS, GROUP, _ANY, process.stream.identity)  # first: a board has more
         state = await process.store.wall(realm, now, SCORED, GROUP, process.stream.identity)
-        return board_of(state, spans, now), state.positions
+        return board_of(state, spans, now), Offsets(state.positions, alerts)
 
     return Hub(
         HubSettings(settings.title, settings.zones, build_hash()),
@@ -40,8 +45,11 @@ async def run_serve(process: Process, hub: Hub) -> None:
     """Run the role until cancelled."""
     starts = await hub.start()
 
-    async def positions(_: frozenset[int]) -> Mapping[int, int]:
-        return starts
+    async def scored(_: frozenset[int]) -> Mapping[int, int]:
+        return starts.scored
+
+    async def alerts(_: frozenset[int]) -> Mapping[int, int]:
+        return starts.alerts
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
@@ -52,7 +60,7 @@ async def run_serve(process: Process, hub: Hub) -> None:
                 topic=SCORED,
                 group=None,
                 handler=hub.take_scored,
-                positions=positions,
+                positions=scored,
             )
         )
         tasks.create_task(
@@ -63,7 +71,7 @@ async def run_serve(process: Process, hub: Hub) -> None:
                 topic=ALERTS,
                 group=None,
                 handler=hub.take_alerts,
-                start="latest",
+                positions=alerts,
             )
         )
         tasks.create_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,17 +13,18 @@ import pytest
 from app.api.server import make_app
 from app.live import hub as live_hub
 from app.live.board import Board, Spans
-from app.live.hub import Hub, HubSettings
-from app.roles.serve import make_hub
+from app.live.hub import Hub, HubSettings, Offsets
+from app.roles.serve import make_hub, run_serve
 from app.roles.store import GROUP
 from streams.pump import Received
-from streams.records import Pulse, ScoredMention, SourceStatus
-from streams.stream import Delivery, Position
+from streams.records import ALERTS, AlertEvent, AlertState, Pulse, ScoredMention, SourceStatus, encode
+from streams.stream import Delivery, Item, Position
 from tests.app.conftest import Served
+from tests.app.store_world import alert
 from tests.app.test_live_board import scored
 
 
-def at(offset: int, record: ScoredMention | Pulse) -> Received:
+def at(offset: int, record: ScoredMention | Pulse | AlertEvent) -> Received:
     return Received(Delivery(Position(0, offset), "k", b"", datetime.now(UTC)), record)
 
 
@@ -48,7 +50,7 @@ async def test_a_hub_starts_where_the_store_stands_and_counts_nothing_twice(serv
     await keep(served, *log[:12])
     hub = make_hub(served.process)
     starts = await hub.start()
-    assert starts == {0: 12}
+    assert starts.scored == {0: 12}
     assert totals(hub) == (12, 12, 12)
     await hub.take_scored(log[12:])
     assert totals(hub) == (20, 20, 20)
@@ -96,20 +98,82 @@ async def test_a_refresh_sends_the_minutes_that_it_changed(served: Served) -> No
     assert '"total":4' in frames[-1].text.replace(" ", "")
 
 
+def siren(seq: int, offset: int, state: AlertState = AlertState.FIRING, hours: int = 0) -> Received:
+    moment = datetime.now(UTC) - timedelta(hours=hours)
+    return at(offset, alert("siren", seq, state=state, at=moment, started_at=moment))
+
+
+async def keep_alerts(served: Served, *received: Received) -> None:
+    pairs = [(one.delivery.position, one.record) for one in received]
+    events = [(place, record) for place, record in pairs if isinstance(record, AlertEvent)]
+    await served.process.store.keep_alerts(GROUP, events, log=served.process.stream.identity)
+
+
+async def shown_alerts(hub: Hub) -> tuple[list[str], list[str] | None]:
+    """Refresh; return the states of the alerts in a snapshot, and in the frame that open walls get."""
+    before = hub.snapshot("live").seq
+    await hub.refresh()
+    hub.tick()
+    frames = hub.ring("live", 5).after(before)
+    assert frames
+    sent = json.loads(frames[-1].text)["alerts"]
+    told = None if sent is None else [line["state"] for line in sent]
+    return [line.state for line in hub.snapshot("live").alerts], told
+
+
+async def test_a_refresh_brings_open_walls_the_alerts_that_the_tail_missed(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    await keep_alerts(served, siren(0, 0))
+    assert await shown_alerts(hub) == (["firing"], ["firing"])
+    assert await shown_alerts(hub) == (["firing"], None)
+
+
+async def test_an_alert_whose_end_the_tail_missed_leaves_and_one_that_the_store_lacks_yet_stays(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    fired = siren(0, 0, hours=5)
+    await hub.take_alerts([fired])
+    assert (await shown_alerts(hub))[0] == ["firing"], "the store is behind the tail"
+    await keep_alerts(served, fired, siren(1, 1, AlertState.RESOLVED, hours=4))
+    assert await shown_alerts(hub) == ([], [])
+
+
+async def test_an_alert_between_the_filling_and_the_tail_is_shown(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = make_hub(served.process)
+    fill = hub.start
+
+    async def start() -> Offsets:
+        filled = await fill()
+        event = alert("siren", at=datetime.now(UTC), started_at=datetime.now(UTC))
+        await served.process.stream.append(ALERTS, [Item(event.key, encode(event))])
+        return filled
+
+    monkeypatch.setattr(hub, "start", start)
+    running = asyncio.create_task(run_serve(served.process, hub))
+    async with asyncio.timeout(10):
+        while not hub.snapshot("live").alerts:  # noqa: ASYNC110  nothing else tells
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_store_that_hangs_holds_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Invariant 8: a deletion leaves open walls at once, whatever the store does; a refresh is given up in time."""
     monkeypatch.setattr(live_hub, "REFRESH", 0.3)
     asked: list[str] = []
     given_up = asyncio.Event()
 
-    async def seed(realm: str, _now: datetime, spans: Spans) -> tuple[Board, dict[int, int]]:
+    async def seed(realm: str, _now: datetime, spans: Spans) -> tuple[Board, Offsets]:
         asked.append(realm)
         if len(asked) > len(live_hub.REALMS):
             try:
                 await asyncio.Event().wait()
             finally:
                 given_up.set()
-        return Board(spans), {}
+        return Board(spans), Offsets({}, {})
 
     hub = Hub(HubSettings("wall", ("UTC",), "b"), seed, lambda _text, _queries: [], lambda: datetime.now(UTC))
     await hub.start()
