@@ -7,7 +7,7 @@ clock of its own. Does not own rings, sockets or history; `app.live.seed` fills 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -150,6 +150,10 @@ class Board:
         stone = max(stone, self._withdrawals.stone(author))
         return Seen(mention.revision, item.published, int(item.sentiment == "negative"), author, stone)
 
+    def outdated(self, key: str, known: Mapping[str, Seen]) -> bool:
+        """Whether `known` has a later revision of a mention than this board."""
+        return known.get(key, _UNKNOWN).revision > self._seen.get(key, _UNKNOWN).revision
+
     def know(self, mention: Mention, item: Item) -> None:
         """Know an identity by its mention, unless more is known of it."""
         if mention.key not in self._seen:
@@ -170,6 +174,8 @@ class Board:
         self._changes.gone.discard(item.id)
         if item.published > now - _CHOSEN_SPAN:
             self.items[item.id] = item
+        else:  # the words before an edit
+            self.items.pop(item.id, None)
         if RANK[item.urgency] >= RANK["high"] and item.published > now - _URGENT_SPAN:
             self.note_urgent(item.id, item.published, self._seen[item.id].author)
         else:
@@ -355,7 +361,7 @@ class Board:
             before_seen = self._seen.get(key, _UNKNOWN)
             better = seen if before_seen.revision <= seen.revision else before_seen
             self.remember(key, replace(better, stone=max(seen.stone, before_seen.stone)))
-        self.items = old.items | self.items
+        self.items = {key: item for key, item in old.items.items() if not old.outdated(key, known)} | self.items
         self._withdrawals.adopt(old._withdrawals)
         before, after = old.minutes.chart(now), self.minutes.chart(now)
         self.minutes.changed = old.minutes.changed | {
@@ -365,7 +371,7 @@ class Board:
         self._changes.figures = True
         self._changes.alerts |= self.alerts != old.alerts
         self._changes.sources |= self.sources != old.sources
-        shown = {*self.items, *self._urgent, *self._changes.items}
+        shown = {*old.items, *self.items, *self._urgent, *self._changes.items}
         self._forbidden(shown)
         for key in [key for key in shown if self._seen.get(key, _UNKNOWN).gone]:
             self._hide(key)

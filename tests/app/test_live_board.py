@@ -81,6 +81,20 @@ def test_an_edit_replaces_and_an_older_revision_changes_nothing() -> None:
     assert b.figures(ms(NOW)).stored_total == 1
 
 
+@pytest.mark.parametrize("missed", [False, True])
+def test_an_edit_that_dates_a_post_earlier_leaves_no_older_words(missed: bool) -> None:
+    b = board()
+    b.mention(scored(text="older words"), ms(NOW))
+    edit = scored(revision=2, text="newer words", published_at=NOW - timedelta(hours=2))
+    if missed:
+        old, b = b, board()
+        b.mention(edit, ms(NOW))
+        b.adopt(old, ms(NOW))
+    else:
+        b.mention(edit, ms(NOW))
+    assert b.chosen() == []
+
+
 def test_a_deletion_takes_the_text_away_at_once_and_a_replayed_create_does_not_bring_it_back() -> None:
     b = board()
     b.mention(scored(urgency="critical"), ms(NOW))
