@@ -25,7 +25,7 @@ from app.live.ring import Encoded, Ring
 from app.store import TRANSIENT
 from streams.metrics import LATENCY, SHOWN
 from streams.pump import Received, Rejected
-from streams.records import LIVE, REHEARSAL, REPLAY, AlertEvent, DeadLetter, Pulse, ScoredMention
+from streams.records import LIVE, REHEARSAL, REPLAY, Action, AlertEvent, DeadLetter, Pulse, ScoredMention
 from streams.stream import Position
 
 REALMS: Final = (LIVE, REHEARSAL, REPLAY)
@@ -151,13 +151,17 @@ class Hub:
         return ()
 
     def _take(self, position: Position, scored: ScoredMention) -> None:
+        """Take a mention on its realm's wall; what is withdrawn upstream leaves every wall, as it does the store."""
         mention = scored.mention
-        channel = self._channels[mention.realm]
-        channel.tail.append((position, scored))
-        if channel.board.mention(scored, ms(self._now(mention.realm))):
-            SHOWN.labels(mention.source_id).inc()
-            if mention.realm == LIVE:
-                self._live_at = self._clock()
+        everywhere = mention.realm == LIVE and mention.action is not Action.PUBLISH
+        for realm in REALMS if everywhere else (mention.realm,):
+            channel = self._channels[realm]
+            channel.tail.append((position, scored))
+            changed = channel.board.mention(scored, ms(self._now(realm)))
+            if changed and realm == mention.realm:
+                SHOWN.labels(mention.source_id).inc()
+                if realm == LIVE:
+                    self._live_at = self._clock()
 
     async def take_alerts(self, batch: Sequence[Received]) -> Sequence[Rejected]:
         """Pump handler of [alerts]."""

@@ -217,6 +217,27 @@ async def test_realms_never_mix(served: Served) -> None:
     assert [item.id for item in hub.snapshot("rehearsal").items] == ["file\x1f1"]
 
 
+@pytest.mark.parametrize("gone", [{"action": "delete"}, {"native_id": "a", "action": "delete_author"}])
+async def test_what_is_withdrawn_upstream_leaves_every_wall_at_once(served: Served, gone: dict[str, Any]) -> None:
+    """Invariant 8: a rehearsal or a replay may show what was live."""
+    hub = make_hub(served.process)
+    await hub.start()
+    await hub.take_scored([at(number, fresh(1, realm=realm)) for number, realm in enumerate(live_hub.REALMS)])
+    assert [len(hub.snapshot(realm).items) for realm in live_hub.REALMS] == [1, 1, 1]
+    await hub.take_scored([at(3, scored(**{"native_id": "1", "revision": 2, **gone}))])
+    assert [len(hub.snapshot(realm).items) for realm in live_hub.REALMS] == [0, 0, 0]
+    await hub.refresh()
+    await hub.take_scored([at(4, fresh(1, realm="replay"))])
+    assert [len(hub.snapshot(realm).items) for realm in live_hub.REALMS] == [0, 0, 0]
+
+
+async def test_a_rehearsal_s_deletion_leaves_the_live_wall_alone(served: Served) -> None:
+    hub = make_hub(served.process)
+    await hub.start()
+    await hub.take_scored([at(0, fresh(1)), at(1, fresh(1, revision=2, action="delete", realm="rehearsal"))])
+    assert len(hub.snapshot("live").items) == 1
+
+
 async def test_a_replay_runs_on_its_own_clock(served: Served) -> None:
     hub = make_hub(served.process)
     await hub.start()
