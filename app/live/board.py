@@ -165,8 +165,7 @@ class Board:
             self.heard_today += 1
         self.stored_total += 1
         self.last_mention = max(self.last_mention or 0, item.received)
-        if item.published > now - _RATE_SPAN:
-            self._rate.add(item.published, 1)
+        self._rate.add(now, 1)
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
@@ -299,7 +298,11 @@ class Board:
         return ranked[:CHOSEN]
 
     def figures(self, now: int) -> Figures:
-        """Return the KPI tiles at `now`."""
+        """Return the KPI tiles at `now`.
+
+        The rate is of what was first heard in the last minute, whenever it was published: what is usual counts late
+        mentions, too, and a feed's are minutes old when they come.
+        """
         rate_usual, share_usual = self.minutes.usual(now)
         return Figures(
             per_minute=float(len(self._rate.values(now))),

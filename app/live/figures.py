@@ -114,14 +114,15 @@ class Window:
         self._entries: deque[tuple[int, float]] = deque(maxlen=most)
 
     def add(self, at: int, value: float) -> None:
-        """Add a number at time `at` (times should not fall)."""
+        """Add a number at time `at` (one that is out of order is kept longer than need be, but not returned)."""
         self._entries.append((at, value))
 
     def values(self, now: int) -> list[float]:
         """Return what is inside (now - span, now]."""
-        while self._entries and self._entries[0][0] <= now - self._span:
+        over = now - self._span
+        while self._entries and self._entries[0][0] <= over:
             self._entries.popleft()
-        return [value for _, value in self._entries]
+        return [value for at, value in self._entries if over < at <= now]
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:

@@ -259,6 +259,21 @@ def test_a_window_forgets() -> None:
     window.add(0, 1)
     window.add(900, 2)
     assert window.values(1000) == [2]
+    window.add(100, 3)
+    assert window.values(1100) == [2], "one that came out of order"
+
+
+def test_the_rate_and_what_is_usual_count_late_mentions_alike() -> None:
+    b = board()
+    for back in range(1, 24 * 60):
+        b.minutes.put(ms(NOW) - back * MINUTE, 30, 0)
+    for number in range(120):
+        heard = NOW + timedelta(seconds=2 * number)
+        late = heard - timedelta(seconds=90)
+        b.mention(scored(str(number), received_at=heard, published_at=late), ms(heard))
+    found = b.figures(ms(heard))
+    assert found.per_minute_usual is not None
+    assert (found.per_minute, found.per_minute_usual.middle) == (30, 30)
 
 
 def test_a_ring_resumes_or_says_that_it_cannot() -> None:
