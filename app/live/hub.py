@@ -245,12 +245,14 @@ class Hub:
     async def _refresh_often(self) -> None:
         while True:
             await asyncio.sleep(REFRESH)
-            try:
-                async with asyncio.timeout(REFRESH):
-                    await self.refresh()
-            except _PASSING as error:
-                why = str(error) or repr(error)
-                _log.warning("store_unreachable", action="figures go on from the tail", error=why)
+            await self._refresh_quietly()
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            async with asyncio.timeout(REFRESH):
+                await self.refresh()
+        except _PASSING as error:
+            _log.warning("store_unreachable", action="figures go on from the tail", error=str(error) or repr(error))
 
     def tick(self) -> None:
         """Let time pass on every board and cut what each rate class is due."""
