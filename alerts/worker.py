@@ -133,7 +133,6 @@ class EngineWorker:
             self.engine.believe(self._present())
             for received in batch:
                 self._feed(received)
-            self._take(self.engine.drain())
             self._fed_at = time.monotonic()
             await self._publish()
             # The pump has yet to append what was rejected: a saved position beyond it could lose it.
@@ -162,6 +161,7 @@ class EngineWorker:
 
     async def _publish(self) -> None:
         """Append what is not in [alerts] yet; after an error the events stay and go first next time."""
+        self._take(self.engine.drain())
         if not self._unsent:
             return
         events = list(self._unsent)
@@ -224,16 +224,17 @@ class EngineWorker:
         """Let the engine see that nothing came: sources that all stopped are lost in the end.
 
         The tick is no record of the log, so the state that has it is saved before the events that follow from it go
-        out: after a crash between the two, `start` makes them again.
+        out: after a crash between the two, `start` makes them again. What waits from before goes out before that: no
+        saved state makes it again.
         """
         async with self._turn:
-            if self._version == 0:
+            await self._publish()
+            if self._version == 0 or self._rejected:
                 return
             self.engine.believe(self._present())
             self.engine.tick(self._present())
             await self._save()
             self.engine.advance()
-            self._take(self.engine.drain())
             await self._publish()
 
     async def finish(self) -> None:
@@ -246,7 +247,7 @@ class EngineWorker:
         async with self._turn:
             try:
                 await self._publish()
-                if self._next:
+                if self._next and not self._rejected:
                     await self._write()
             except StaleEngine:
                 _logger.warning("engine not saved at its stop: another process has gone on")

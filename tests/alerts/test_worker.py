@@ -175,6 +175,28 @@ async def test_the_pump_tries_again_and_nothing_is_lost_or_rejected_in_silence(
     assert (await store.load_engine("engine") or SavedEngine("", {}, 0)).positions == {0: len(WORLD) + 1}
 
 
+async def test_a_tick_publishes_what_waits_before_it_saves(stream: EmbeddedStream, store: Store) -> None:
+    """Invariant 1: [alerts] can't be appended to, a tick comes meanwhile, and then the process is killed."""
+    told = [pulse(0), *(mention(f"m{n}", 5) for n in range(4)), *(pulse(second) for second in range(1, 16))]
+    await fill(stream, [mention("x", 1).mention, *told])
+    away = Away(stream)
+    worker = worker_on(away, store)
+    await worker.start()
+    await worker._write()
+    with pytest.raises(StreamError):
+        await feed(stream, worker, most=500)
+    with pytest.raises(StreamError):
+        await worker.tick()
+    await worker.tick()
+    saved = await store.load_engine("engine")
+    assert saved is not None
+    assert not saved.positions, "beyond what is still to go to [dead]"
+    await run(stream, worker_on(stream, store))
+    events = Engine(RULES).step([(record, 0) for record in told]).events
+    assert await read(stream, ALERTS) == [*events, *events]
+    assert events
+
+
 async def test_another_process_fences_this_one(stream: EmbeddedStream, store: Store) -> None:
     await fill(stream, [pulse(1)])
     first, second = worker_on(stream, store), worker_on(stream, store)
