@@ -208,10 +208,18 @@ class EngineWorker:
         """
         if self._stale is None:
             raise RuntimeError("watch before start: call start first")
+        # Beside it, since a tick that finds itself stale ends never, nor does one whose turn a stale batch holds.
+        keeping = asyncio.create_task(self._keep_lead())
+        try:
+            await asyncio.wait({self._stale, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            await (self._stale if self._stale.done() else keeping)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+
+    async def _keep_lead(self) -> None:
         while True:
-            await asyncio.wait({self._stale}, timeout=self._tick_every)
-            if self._stale.done():
-                self._stale.result()
+            await asyncio.sleep(self._tick_every)
             try:
                 if not await self._log.lead():
                     raise StaleEngine(f"engine {self._name!r}: another process leads now; start this one again")

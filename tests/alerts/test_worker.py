@@ -216,6 +216,34 @@ async def test_another_process_fences_this_one(stream: EmbeddedStream, store: St
     assert (saved.version, saved.positions) == (2, {0: 2})
 
 
+@pytest.mark.parametrize("batch_waits", [False, True])
+async def test_a_tick_ends_in_an_error_too_when_another_process_went_on(
+    stream: EmbeddedStream, store: Store, batch_waits: bool
+) -> None:
+    await fill(stream, [pulse(1)])
+    first = worker_on(stream, store, tick_every=0.05)
+    await run(stream, first)
+    await fill(stream, [pulse(2)])
+    await run(stream, worker_on(stream, store))
+    waiting = []
+    if batch_waits:  # it holds the turn, so that no tick comes to it
+        await fill(stream, [pulse(3)])
+        await first._turn.acquire()
+        watching = asyncio.create_task(first.watch())
+        await asyncio.sleep(0.2)
+        first._turn.release()
+        first._fed_at = 0.0
+        waiting = [asyncio.create_task(feed(stream, first))]
+    else:
+        watching = asyncio.create_task(first.watch())
+    with pytest.raises(StaleEngine, match="saved by another process"):
+        async with asyncio.timeout(20):
+            await watching
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait_for(first.finish(), 5)
+
+
 async def test_a_changed_rule_is_resolved_at_the_start(stream: EmbeddedStream, store: Store) -> None:
     burst: list[AnyRecord] = [mention(f"m{n}", 5) for n in range(4)]
     await fill(stream, [pulse(0), *burst, *(pulse(second) for second in range(1, 16))])
