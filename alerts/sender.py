@@ -61,31 +61,20 @@ def outcome_of(send: Send, attempt: Attempt, now: datetime, chance: float) -> Ou
 
 @dataclass
 class Lane:
-    """What is known of one receiver in this process.
-
-    `queues` has, by alert, the claimed sends that go one after the other; `held` the seq that has to go first, where an
-    attempt for it failed.
-    """
+    """What is known of one receiver in this process; `queues` has, by alert, the claimed sends that go in order."""
 
     queues: dict[str, deque[Send]] = field(default_factory=dict)
-    held: dict[str, int] = field(default_factory=dict)
     failures: int = 0
     rests_until: datetime | None = None
     attempts: int = 0
     width: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WIDTH))
 
-    def takes(self, send: Send, now: datetime) -> bool:
-        """Whether the send may start now; if not, it stays in the outbox until its lease is over."""
-        if self.held.get(send.event.alert_id, send.event.seq) < send.event.seq:
-            return False
+    def takes(self, now: datetime) -> bool:
+        """Whether a send may start now; if not, it stays in the outbox until its lease is over."""
         return self.rests_until is None or (now >= self.rests_until and not self.attempts)
 
-    def learn(self, send: Send, outcome: Outcome, now: datetime, chance: float) -> None:
-        """Remember how the receiver does, and which event of the alert waits to be tried again."""
-        if outcome.retry_at is None:
-            self.held.pop(send.event.alert_id, None)
-        else:
-            self.held[send.event.alert_id] = send.event.seq
+    def learn(self, outcome: Outcome, now: datetime, chance: float) -> None:
+        """Remember how the receiver does."""
         if outcome.result == "delivered":
             self.failures, self.rests_until = 0, None
         elif outcome.retry_at is not None:
@@ -151,11 +140,12 @@ class Sender:
         queue = lane.queues.get(send.event.alert_id)
         if queue is not None:
             queue.append(send)
-        elif lane.takes(send, self._clock()):
+        elif lane.takes(self._clock()):
             lane.queues[send.event.alert_id] = deque([send])
             group.create_task(self._empty(lane, send.event.alert_id))
 
     async def _empty(self, lane: Lane, alert_id: str) -> None:
+        """Send the alert's events in order, up to one that has to be tried again: the outbox holds back what follows."""
         claimed_at = self._clock()
         queue = lane.queues[alert_id]
         try:
@@ -164,13 +154,14 @@ class Sender:
                     send = min(queue, key=lambda one: one.event.seq)
                     queue.remove(send)
                     now = self._clock()
-                    if not lane.takes(send, now) or (now - claimed_at).total_seconds() > LEASE - _ATTEMPT:
+                    if not lane.takes(now) or (now - claimed_at).total_seconds() > LEASE - _ATTEMPT:
                         return
-                    await self._send(lane, send)
+                    if (await self._send(lane, send)).retry_at is not None:
+                        return
         finally:
             del lane.queues[alert_id]
 
-    async def _send(self, lane: Lane, send: Send) -> None:
+    async def _send(self, lane: Lane, send: Send) -> Outcome:
         lane.attempts += 1
         try:
             attempt = await self._attempt(send)
@@ -178,11 +169,12 @@ class Sender:
             lane.attempts -= 1
         now = self._clock()
         outcome = outcome_of(send, attempt, now, self._chance())
-        lane.learn(send, outcome, now, self._chance())
+        lane.learn(outcome, now, self._chance())
         await self._persist(lambda: self._log.settle([outcome]))
         metrics.NOTIFICATIONS.labels(receiver=send.receiver, result=outcome.result).inc()
         tell = _logger.info if outcome.result == "delivered" else _logger.warning
         tell("notification", receiver=send.receiver, key=send.key, result=outcome.result, reason=outcome.reason)
+        return outcome
 
     async def _attempt(self, send: Send) -> Attempt:
         notifier, now = self._notifiers.get(send.receiver), self._clock()

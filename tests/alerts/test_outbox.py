@@ -124,6 +124,41 @@ async def test_both_events_of_one_claim_go_in_order(store: Store) -> None:
     assert [json.loads(got.body)["alert"]["seq"] for got in receiver.got] == [0, 1]
 
 
+class Scripted:
+    """Answers as it is told, then takes all; `got` has the keys."""
+
+    settings_model: ClassVar[type[ReceiverSettings]] = ReceiverSettings
+
+    def __init__(self, *answers: Attempt) -> None:
+        self.answers, self.got = list(answers), list[str]()
+
+    async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:
+        self.got.append(key)
+        return self.answers.pop(0) if self.answers else Sent()
+
+    async def aclose(self) -> None:
+        return
+
+
+async def test_what_another_process_delivered_holds_nothing_back_here(store: Store) -> None:
+    ours, wake = Scripted(Retry("503", 1.0)), asyncio.Event()
+    sender = Sender(store, {"hook": ours}, wake, transient=TRANSIENT, chance=lambda: 0.0)
+    box = Outbox(store, {"hook": hook("https://example.org/")}, wake)
+    running = asyncio.create_task(sender.run())
+    await box.handle([received(alert())])
+    await results(store, "a1", 1)
+    running.cancel()
+    await asyncio.wait({running})
+    async with sending(store, {"hook": Scripted()}):
+        assert [one[2] for one in await results(store, "a1", 2)] == ["retry", "delivered"]
+    running = asyncio.create_task(sender.run())
+    await box.handle([received(alert(seq=1, state=AlertState.RESOLVED))])
+    assert (await results(store, "a1", 3))[-1] == (1, "hook", "delivered")
+    running.cancel()
+    await asyncio.wait({running})
+    assert ours.got == ["a1:0:hook", "a1:1:hook"]
+
+
 async def test_a_hanging_receiver_delays_no_other(store: Store) -> None:
     async with receiving([HANG]) as deaf, receiving(["200"]) as well:
         notifiers = {"deaf": WebhookNotifier(hook(deaf.url)), "well": WebhookNotifier(hook(well.url))}
