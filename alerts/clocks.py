@@ -94,7 +94,7 @@ class RealmClock:
         self._turn(pulse.source_id, source)
         if stood and not self.stands_still:
             self.awaited = dict.fromkeys(stood, observed + self.lost_after)
-        if pulse.status is SourceStatus.LIVE:
+        if self._status(source) == SourceStatus.LIVE:
             self.awaited.pop(pulse.source_id, None)
 
     def _gone_together(self) -> list[str]:

@@ -81,6 +81,35 @@ def test_after_an_outage_of_all_the_first_one_back_waits_for_the_others() -> Non
     assert fired(events_of([*with_outage(OUTAGE.stop), *other], rules)) == expected
 
 
+@pytest.mark.parametrize("partitions", [1, 2, 3])
+def test_one_that_is_back_in_one_partition_is_waited_for_until_it_is_in_all(partitions: int) -> None:
+    engine = Engine([rule()])
+    engine.assign(frozenset(range(partitions)))
+    events: list[AlertEvent] = []
+    late = 0
+
+    def put(*records: AnyRecord) -> None:
+        nonlocal late
+        step = engine.step([(record, partition) for record in records for partition in range(partitions)])
+        events.extend(step.events)
+        late += step.late.total()
+
+    def away(second: int, source: str) -> AnyRecord:
+        return pulse(30, source=source, sent=second, status=SourceStatus.UNREACHABLE)
+
+    for second in range(31):
+        put(pulse(second), pulse(second, source="b"))
+    for second in range(31, 100):
+        put(away(second, "a"), away(second, "b"))
+    for second in range(100, 110):
+        put(pulse(second), away(second, "b"))
+    put(pulse(30, source="b", sent=110))
+    engine.step([(mention(f"m{n}", 50 + n / 10, source="b", received=110.5), n % partitions) for n in range(4)])
+    for second in range(111, 150):
+        put(pulse(second), pulse(second, source="b"))
+    assert (late, fired(events)) == (0, [(at(53.5), 4.0)])
+
+
 def test_nobody_waits_for_long_nor_for_one_that_was_away_before() -> None:
     rules = (rule(),)
     gone = [(float(second), pulse(-1, source="b", sent=second, status=SourceStatus.STALLED)) for second in range(700)]
