@@ -83,11 +83,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         response = await transport.handle_async_request(request)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101  narrows a union of httpx
-        try:
-            body = _BoundedBody(response.stream, encoding, self._max_bytes)
-        except httpx.DecodingError:
-            await response.aclose()
-            raise
+        body = _BoundedBody(response.stream, encoding, self._max_bytes)
         kept = [(name, value) for name, value in response.headers.raw if _kept(name.lower(), value)]
         return httpx.Response(response.status_code, headers=kept, stream=body, extensions=response.extensions)
 
@@ -112,16 +108,18 @@ _WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class _BoundedBody(httpx.AsyncByteStream):
-    """A body that is decompressed in small steps, so that a bomb is noticed before it is in memory."""
+    """A body that is decompressed in small steps, so that a bomb is noticed before it is in memory.
+
+    An encoding that was not asked for is an error only for those who read the body.
+    """
 
     def __init__(self, stream: httpx.AsyncByteStream, encoding: str, most: int) -> None:
-        if encoding not in {"", "identity", *_WINDOWS}:
-            raise httpx.DecodingError(f"the content encoding {encoding!r} was not asked for")
-        self._stream = stream
-        self._most = most
+        self._stream, self._encoding, self._most = stream, encoding, most
         self._inflate = zlib.decompressobj(_WINDOWS[encoding]) if encoding in _WINDOWS else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._encoding not in {"", "identity", *_WINDOWS}:
+            raise httpx.DecodingError(f"the content encoding {self._encoding!r} was not asked for")
         size = 0
         async for chunk in self._stream:
             for plain in self._plain(chunk):

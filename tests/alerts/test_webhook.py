@@ -43,6 +43,7 @@ async def attempt(url: str, **fields: object) -> Attempt:
         ("200", Sent("HTTP 200")),
         ("201", Sent("HTTP 201")),
         ("204", Sent("HTTP 204")),
+        ("200 content-encoding: br", Sent("HTTP 200")),
         (HALF, Sent("HTTP 200")),
         ("301 location: http://127.0.0.1:9/", Reject),
         ("400", Reject("HTTP 400")),
