@@ -140,7 +140,7 @@ class RealmClock:
         """Return how far time may go now; `newest` says the last mention's event time, `tail` is the longest span.
 
         When every source that was ever live has finished, nothing more will come: time goes on, once, until the last
-        mention has left every window and every hold is over.
+        mention has left every window and every hold is over; also where none is left, since an alert may be open.
         """
         states = {name: self._status(source) for name, source in self.sources.items()}
         if any(not status for status in states.values()):
@@ -154,7 +154,8 @@ class RealmClock:
         if self.ended or not self._all_finished(states):
             return self.frontier
         self.ended, last = True, newest()
-        return self.frontier if last is None else _later(self.frontier, last + tail)
+        base = self.frontier if last is None else _later(self.frontier, last)
+        return None if base is None else base + tail
 
     def _all_finished(self, states: Mapping[str, str]) -> bool:
         concerned = [

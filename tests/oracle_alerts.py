@@ -137,11 +137,13 @@ def _watermark(world: _World, tail: timedelta) -> datetime | None:
     if clocks:
         world.ended = False
         reached = min(clocks) - world.lateness
-    elif world.ended or not _standing(world):
-        return world.watermark
     else:
+        times = [_event_time(one.mention) for one in _standing(world)]
+        times += [] if world.watermark is None else [world.watermark]
+        if world.ended or not times:
+            return world.watermark
         world.ended = True
-        reached = max(_event_time(one.mention) for one in _standing(world)) + tail
+        reached = max(times) + tail
     return reached if world.watermark is None else max(reached, world.watermark)
 
 

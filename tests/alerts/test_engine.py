@@ -156,6 +156,18 @@ def test_old_entries_of_a_feed_in_real_time_page_nobody() -> None:
     assert [e.state.value for e in Engine([rule()]).step(merged(old, told)).events] == ["firing", "resolved"]
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_after_all_sources_finished_nothing_stays_open_though_no_mention_is_left(deleted: bool) -> None:
+    engine, last = Engine([rule(keep_firing="10m")]), 40 if deleted else 300
+    told = [pulse(second, sent=second + 86_400) for second in range(last)]
+    gone = [deletion(f"a12-{n}", last, revision=2) for n in range(4)] if deleted else []
+    events = engine.step(merged(burst(12))).events + engine.step([(one, 0) for one in told]).events
+    events += engine.step([(one, 0) for one in gone]).events
+    finished = pulse(last, sent=last + 86_400, status=SourceStatus.FINISHED)
+    events += engine.step([(finished, 0), (finished, 0)]).events
+    assert [event.state.value for event in events] == ["firing", "resolved"]
+
+
 def test_realms_never_meet_and_a_replay_has_its_own_time() -> None:
     engine = Engine([rule()])
     live = [mention(f"x{n}", 10, realm="live") for n in range(2)]
