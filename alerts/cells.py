@@ -5,7 +5,8 @@ time (`alerts.clocks`, `alerts.engine`) nor the verdict (`alerts.machine`).
 
 The rule-level no-data alert (group {}) opens when all sources of an idle rule that were ever live have been away for
 `no_data_after`, unless the rule says `no_data: ignore`: a source that was never heard pages nobody. It is resolved at
-the first evaluation at which one of them is heard again.
+the first evaluation at which one of them is heard again. A rule that was changed or added meanwhile opens its own: it
+starts when the rule began, and no other alert of the rule did then.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def alert_id(rule_id: str, realm: str, group: Mapping[str, str] | None, started:
 
 @dataclass(slots=True)
 class Cell:
-    """The state of one rule in one realm."""
+    """The state of one rule in one realm. `began` is the pulse time since when this revision is in force; 0: always."""
 
     rule: Rule
     realm: str
@@ -40,6 +41,7 @@ class Cell:
     openings: dict[Group, Opening] = field(default_factory=dict)
     quiet_until: dict[Group, int] = field(default_factory=dict)
     blind: Opening | None = None
+    began: int = 0
 
     @property
     def due(self) -> int | None:
@@ -81,7 +83,7 @@ class Cell:
         away, all_away = clock.missing(self.rule.sources)
         if not all_away:
             return []
-        started = max(clock.away[name].since for name in away) + no_data_after
+        started = max(self.began, max(clock.away[name].since for name in away) + no_data_after)
         if heard < started:
             return []
         self.blind = Opening(Phase.NO_DATA, started)
@@ -182,6 +184,7 @@ class Cell:
         """Return plain data for JSON."""
         return {
             "revision": self.rule.revision,
+            "began": self.began,
             "at": self.window.at,
             "openings": [[list(group), _pack(opening)] for group, opening in self.openings.items()],
             "quiet": [[list(group), until] for group, until in self.quiet_until.items()],
@@ -191,11 +194,18 @@ class Cell:
 
     def restore(self, data: Mapping[str, Any], exhibits: Mapping[int, Exhibit]) -> None:
         """Take over what `dump` gave for the same revision of the rule."""
+        self.began = data.get("began", 0)
         self.window.at = data["at"]
         self.window.exhibits = {tuple(group): [exhibits[key] for key in keys] for group, keys in data["exhibits"]}
         self.openings = {tuple(group): _unpack(packed) for group, packed in data["openings"]}
         self.quiet_until = {tuple(group): until for group, until in data["quiet"]}
         self.blind = None if data["blind"] is None else _unpack(data["blind"])
+
+
+def after(data: Mapping[str, Any]) -> int:
+    """Return the first pulse time that is later than each start of a no-data alert of a dumped cell."""
+    blind = 0 if data["blind"] is None else _unpack(data["blind"]).started
+    return max(data.get("began", 0), blind) + 1
 
 
 def closings(data: Mapping[str, Any], reason: str) -> list[AlertEvent]:

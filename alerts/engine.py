@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from alerts.cells import Cell, closings
+from alerts.cells import Cell, after, closings
 from alerts.clocks import HOLE, RealmClock
 from alerts.contributions import event_time
 from alerts.moments import AHEAD, grid_to, instant, moment, span
@@ -258,6 +258,8 @@ class Engine:
         for realm in self._realms(name):
             realm.restore_time(dumps.get(realm.key, dumps[name]), self.sources)
             cells |= {cell.rule.id: (realm, cell) for cell in realm.cells}
+        for _, cell in cells.values():
+            cell.began = self._heard or 0
         for key, data in dumps.items():
             if data.get("realm", key) == name:
                 self._restore_cells(data, cells)
@@ -273,6 +275,8 @@ class Engine:
             if cell is not None and cell.rule.revision == saved["revision"]:
                 cell.restore(saved, exhibits)
             else:
+                if cell is not None:
+                    cell.began = max(cell.began, after(saved))
                 self._events += closings(saved, "the rule was removed" if cell is None else "the rule was changed")
 
     @classmethod

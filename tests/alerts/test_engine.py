@@ -214,6 +214,26 @@ def test_changed_and_removed_rules_resolve_what_they_had_open() -> None:
     assert [event.rule_id for event in again.step(merged(beats(20, 60))).events] == ["kept"]
 
 
+def test_a_rule_that_changes_during_an_outage_says_no_data_again_each_time() -> None:
+    one, other, deaf = rule(), rule(name="Renamed"), rule(no_data="ignore")
+    engine = Engine([one])
+    events = engine.step(merged(beats(0, 20), beats(21, 160, status=UNREACHABLE))).events
+    for changed in (other, one, deaf, one):
+        engine = Engine.load(engine.dump(), [changed])
+        engine.advance()
+        again = Engine.load(engine.dump(), [changed])
+        events += engine.drain().events
+        engine = again
+        events += engine.step(merged([pulse(161, status=UNREACHABLE)])).events
+    events += engine.step(merged(beats(162, 200))).events
+    opened = [event for event in events if event.seq == 0]
+    assert [event.rule_revision for event in opened] == [one.revision, other.revision, one.revision, one.revision]
+    assert {event.state for event in opened} == {AlertState.NO_DATA}
+    assert len({event.alert_id for event in opened}) == 4
+    closed = [(event.alert_id, event.seq, event.state.value) for event in events if event.seq]
+    assert closed == [(event.alert_id, 1, "resolved") for event in opened]
+
+
 def test_a_new_rule_sees_the_window_that_is_already_known() -> None:
     engine = Engine([rule(window="60s")])
     engine.step(merged(beats(0, 20), burst(9)))
