@@ -72,10 +72,20 @@ def hashed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
 
 
+def _author(mention: Mention, author_id: str) -> int:
+    return hashed(f"{mention.source_kind}\x1f{author_id}")
+
+
 def event_time(mention: Mention) -> int:
     """Return `published_at`, or `received_at` where the upstream's clock is ahead of ours."""
     at = mention.received_at if mention.published_at is None else min(mention.published_at, mention.received_at)
     return moment(at)
+
+
+def _gone_at(mention: Mention, now: int | None) -> int:
+    """Return the date of a tombstone: not before what was deleted, which may be in the backlog still."""
+    at = moment(mention.received_at)
+    return at if now is None else max(at, now)
 
 
 def facet_of(mention: Mention) -> Facet:
@@ -120,7 +130,7 @@ class Contributions:
         """
         mention = scored.mention
         if mention.action is Action.DELETE_AUTHOR:
-            return self._withdraw(mention, moment(mention.received_at) if now is None else now)
+            return self._withdraw(mention, _gone_at(mention, now))
         key, old = hashed(mention.key), self.entries.get(hashed(mention.key))
         if old is not None and mention.revision <= old.revision:
             return []
@@ -136,14 +146,14 @@ class Contributions:
     def _entry(self, scored: ScoredMention, old: Entry | None, now: int | None) -> Entry:
         mention = scored.mention
         if mention.action is Action.DELETE:
-            at = old.at if old is not None else moment(mention.received_at) if now is None else now
+            at = old.at if old is not None else _gone_at(mention, now)
             return Entry(at, 0, 0, mention.revision, old.author if old is not None else 0)
-        author = hashed(f"{mention.source_kind}\x1f{mention.author.id}") if mention.author is not None else 0
+        author = _author(mention, mention.author.id) if mention.author is not None else 0
         flags = 0 if self._withdrawn.get(author, (-1, 0))[0] >= mention.revision else _flags(scored)
         return Entry(event_time(mention), self._facet(facet_of(mention)), flags, mention.revision, author)
 
     def _withdraw(self, mention: Mention, now: int) -> list[Change]:
-        author = hashed(f"{mention.source_kind}\x1f{mention.native_id}")
+        author = _author(mention, mention.native_id)
         revision = max(mention.revision, self._withdrawn.get(author, (-1, 0))[0])
         self._withdrawn[author] = (revision, now)
         hit = [
@@ -159,6 +169,13 @@ class Contributions:
         """Take out a mention that an edit moved past the horizon; its tombstone stays."""
         self._put(key, old._replace(flags=0, revision=revision), old)
         return Change(key, old if old.counted else None, None, fresh=False)
+
+    def knows(self, mention: Mention) -> bool:
+        """Whether the mention, or for a withdrawal anything of its author, is here."""
+        if mention.action is not Action.DELETE_AUTHOR:
+            return hashed(mention.key) in self.entries
+        author = _author(mention, mention.native_id)
+        return any(entry.author == author for entry in self.entries.values())
 
     def _put(self, key: int, entry: Entry, old: Entry | None) -> None:
         if old is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from alerts.cells import Cell
 from alerts.clocks import RealmClock
-from alerts.contributions import Change, Contributions, hashed
+from alerts.contributions import Change, Contributions
 from alerts.moments import AHEAD
 from alerts.rules import Rule
 from alerts.windows import Window, exhibit
@@ -59,11 +59,15 @@ class Realm:
         return not self.sources or source_id in self.sources
 
     def concerns(self, scored: ScoredMention) -> bool:
-        """Whether the record can change anything: deletions always may, and so may an edit that another source sent."""
+        """Whether the record can change anything; another source may send deletions, and edits of what is known.
+
+        Once all sources have finished, a deletion of what is unknown does not count: nothing will come that it could
+        be of, and as time stands still it would stay for ever.
+        """
         mention = scored.mention
-        if self.hears(mention.source_id) or mention.action is not Action.PUBLISH:
+        if self.hears(mention.source_id) or (mention.action is not Action.PUBLISH and not self.clock.ended):
             return True
-        return hashed(mention.key) in self.contributions.entries
+        return self.contributions.knows(mention)
 
     def apply(self, change: Change, scored: ScoredMention) -> None:
         """Bring a change of the contributions into the windows."""

@@ -10,7 +10,7 @@ import pytest
 from alerts.engine import Engine
 from alerts.rules import Rule
 from streams.records import AlertEvent, AnyRecord, SourceStatus
-from tests.alerts.worlds import at, mention, pulse, rule
+from tests.alerts.worlds import at, deletion, mention, pulse, rule
 
 OUTAGE = range(30, 400)
 BURSTS = (20, 100, 300, 500)
@@ -127,6 +127,37 @@ def test_nobody_waits_for_long_nor_for_one_that_was_away_before() -> None:
     assert max(frontier for came, frontier in frontiers if came < OUTAGE.stop + 59) < min(
         frontier for came, frontier in frontiers if came > OUTAGE.stop + 62
     )
+
+
+@pytest.mark.parametrize("whole_author", [False, True])
+@pytest.mark.parametrize("outage", [40, 300])
+def test_what_was_deleted_meanwhile_does_not_count_when_it_comes(outage: int, *, whole_author: bool) -> None:
+    """Invariant 8: the deletion comes by another source, before the backlog."""
+    engine, back = Engine([rule(sources=["a"])]), 30 + outage
+    engine.step([(one, 0) for _, one in sorted([*steady("a", 0, 30), *steady("b", 0, 30)], key=lambda one: one[0])])
+    engine.step([(pulse(29, sent=second, status=SourceStatus.UNREACHABLE), 0) for second in range(30, back)])
+    names = ["w"] if whole_author else [f"m{n}" for n in range(4)]
+    for gone in (deletion(name, back, revision=9, whole_author=whole_author) for name in names):
+        sent = gone.mention.model_copy(update={"source_id": "b"})
+        engine.feed(gone.model_copy(update={"mention": sent}))
+    missed = [(pulse(second, sent=back + 1), 0) for second in range(30, back)]
+    posts = [(mention(f"m{n}", back - 15 + n / 10, author="w", received=back + 1), 0) for n in range(4)]
+    events = engine.step([*missed[:-15], *posts, *missed[-15:], *((pulse(s), 0) for s in range(back, back + 60))]).events
+    assert fired(events) == []
+
+
+@pytest.mark.parametrize("whole_author", [False, True])
+def test_others_deletions_leave_nothing_where_all_sources_have_finished(*, whole_author: bool) -> None:
+    engine = Engine([rule(sources=["c"]), rule(id="all")])
+    known = mention("known", 0, source="c", author="w")
+    engine.step([(pulse(0, source="c"), 0), (pulse(0), 0), (known, 0)])
+    engine.step([(pulse(1, source="c", status=SourceStatus.FINISHED), 0)])
+    for second in range(1, 100):
+        engine.step([(deletion(f"d{second}", second, revision=1, whole_author=whole_author), 0), (pulse(second), 0)])
+    contributions = engine.realms["live:c"].contributions
+    assert len(contributions.entries) + len(contributions._withdrawn) == 1
+    engine.step([(deletion("w" if whole_author else "known", 100, revision=2, whole_author=whole_author), 0)])
+    assert not list(contributions.counted())
 
 
 def test_a_state_of_one_clock_a_realm_goes_on_with_a_clock_for_each_choice_of_sources() -> None:
