@@ -76,8 +76,10 @@ class SendLog(Protocol):
         """Add what is not there yet by key, in one transaction."""
         ...
 
-    async def claim(self, now: datetime, most: int, lease: float) -> Sequence[Send]:
-        """Return due sends and hold them for `lease` seconds: no other process gets them meanwhile."""
+    async def claim(
+        self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()
+    ) -> Sequence[Send]:
+        """Return due sends, none to `busy` receivers; hold them for `lease` seconds: no other process gets them."""
         ...
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:

@@ -30,6 +30,7 @@ LEASE: Final = 30.0
 
 FIRST_WAIT, LONGEST_WAIT, LONGEST_ASKED = 1.0, 300.0, 3600.0
 _MOST_AT_ONCE, _WIDTH, _ATTEMPT, _POLL = 256, 8, 15.0, 1.0
+_FULL: Final = 4 * _WIDTH
 _T = TypeVar("_T")
 _logger = structlog.get_logger(__name__)
 
@@ -69,6 +70,11 @@ class Lane:
     attempts: int = 0
     width: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WIDTH))
 
+    @property
+    def full(self) -> bool:
+        """Whether enough waits here: what else is for this receiver stays in the outbox, and others get their turn."""
+        return sum(map(len, self.queues.values())) >= _FULL
+
     def takes(self, now: datetime) -> bool:
         """Whether a send may start now; if not, it stays in the outbox until its lease is over."""
         return self.rests_until is None or (now >= self.rests_until and not self.attempts)
@@ -105,13 +111,10 @@ class Sender:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
-                room = _MOST_AT_ONCE - sum(
-                    len(queue) for lane in self._lanes.values() for queue in lane.queues.values()
-                )
-                claimed = await self._claim(room) if room > 0 else ()
+                claimed = await self._claim(frozenset(name for name, lane in self._lanes.items() if lane.full))
                 for send in claimed:
                     self._place(group, send)
-                if not claimed or len(claimed) < room:
+                if len(claimed) < _MOST_AT_ONCE:
                     await self._rest(_POLL)
 
     async def _rest(self, seconds: float) -> None:
@@ -121,8 +124,8 @@ class Sender:
         except TimeoutError:
             return
 
-    async def _claim(self, most: int) -> Sequence[Send]:
-        return await self._persist(lambda: self._log.claim(self._clock(), most, LEASE))
+    async def _claim(self, busy: frozenset[str]) -> Sequence[Send]:
+        return await self._persist(lambda: self._log.claim(self._clock(), _MOST_AT_ONCE, LEASE, busy))
 
     async def _persist(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Run a call on the database, again and again while it is away."""

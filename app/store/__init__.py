@@ -174,10 +174,12 @@ class Store:
         async with self._database.write() as connection:
             await outbox.enqueue(connection, self._database.flavour, sends)
 
-    async def claim(self, now: datetime, most: int, lease: float) -> Sequence[Send]:
-        """Return due sends, expired ones too, and hold them for `lease` seconds: no other process gets them."""
+    async def claim(
+        self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()
+    ) -> Sequence[Send]:
+        """Return due sends, expired ones too, none to `busy` receivers; hold them for `lease` seconds."""
         async with self._database.write() as connection:
-            return await outbox.claim(connection, now, most, lease)
+            return await outbox.claim(connection, now, most, lease, busy)
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Record each outcome, in one transaction, and keep the attempt; KeyError for a send that never was."""

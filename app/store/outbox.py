@@ -62,10 +62,12 @@ async def enqueue(connection: AsyncConnection, flavour: Flavour, sends: Sequence
     await connection.execute(flavour.insert(outbox).on_conflict_do_nothing(), [rows[key] for key in sorted(rows)])
 
 
-async def claim(connection: AsyncConnection, now: datetime, most: int, lease: float) -> list[Send]:
+async def claim(
+    connection: AsyncConnection, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()
+) -> list[Send]:
     """Return due sends, the longest due first, and hold them for `lease` seconds. Expired ones come too.
 
-    A send waits while an earlier one of the same alert and receiver is not settled: no resolved overtakes its firing.
+    Those to `busy` receivers are left alone. A send waits while an earlier one of the same alert and receiver is not settled: no resolved overtakes its firing.
     """
     free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now)
     earlier = outbox.alias("earlier")
@@ -77,7 +79,7 @@ async def claim(connection: AsyncConnection, now: datetime, most: int, lease: fl
     )
     query = (
         select(outbox)
-        .where(outbox.c.state == PENDING, outbox.c.due_at <= now, free, first)
+        .where(outbox.c.state == PENDING, outbox.c.due_at <= now, free, first, outbox.c.receiver.not_in(busy))
         .order_by(outbox.c.due_at, outbox.c.key)
         .limit(most)
         .with_for_update(of=outbox, skip_locked=True)

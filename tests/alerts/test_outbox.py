@@ -169,6 +169,27 @@ async def test_a_hanging_receiver_delays_no_other(store: Store) -> None:
         assert len(deaf.got) <= 8
 
 
+async def test_a_storm_for_a_hanging_receiver_delays_no_page_of_another(store: Store) -> None:
+    class Deaf(Scripted):
+        async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:
+            self.got.append(key)
+            await asyncio.sleep(3600)
+            return Sent()
+
+    deaf, well = Deaf(), Scripted()
+    storm = [received(alert(f"s{number}", receivers=("deaf",)), number) for number in range(300)]
+    known = {"deaf": hook("https://example.org/"), "well": hook("https://example.org/")}
+    await Outbox(store, known, asyncio.Event()).handle(storm)
+    async with sending(store, {"deaf": deaf, "well": well}) as tell:
+        async with asyncio.timeout(20):
+            while not deaf.got:  # noqa: ASYNC110  the storm is claimed
+                await asyncio.sleep(0.01)
+        tell(alert("page", receivers=("well",)))
+        async with asyncio.timeout(5):
+            assert await results(store, "page", 1) == [(0, "well", "delivered")]
+    assert len(deaf.got) <= 8
+
+
 async def test_what_is_refused_is_recorded_as_failed_and_not_tried_again(store: Store) -> None:
     async with receiving(["404", "200"]) as receiver:
         notifier = WebhookNotifier(hook(receiver.url))

@@ -66,7 +66,8 @@ async def test_alerts_are_found(store: Store, wanted: AlertFilter, expected: lis
 async def test_a_send_goes_out_until_it_is_delivered(store: Store) -> None:
     await store.enqueue([_send("k1"), _send("k2", due_at=NOON + 9 * SECOND), _send("k1")])
     await store.enqueue([_send("k1", alert("changed"))])
-    (claimed,) = await store.claim(NOON, 10, 30)
+    assert await store.claim(NOON, 10, 30, frozenset({"desk"})) == []
+    (claimed,) = await store.claim(NOON, 10, 30, frozenset({"other"}))
     assert claimed == _send("k1")
     assert await store.claim(NOON + SECOND, 10, 30) == []
     again = NOON + 20 * SECOND
