@@ -38,6 +38,8 @@ def parse_duration(value: object) -> timedelta:
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if seconds > LONGEST.total_seconds():
         raise ValueError(f"must not be longer than {LONGEST.days} days; write for example 24h")
+    if timedelta(seconds=seconds) % timedelta(milliseconds=1):
+        raise ValueError(f"{text!r} is finer than a millisecond; write for example 1500ms or 2s")
     return timedelta(seconds=seconds)
 
 
@@ -107,6 +109,13 @@ class Rule(BaseModel):
     def _positive(cls, value: timedelta) -> timedelta:
         if value <= timedelta(0):
             raise ValueError("must be longer than 0; write for example 5m")
+        return value
+
+    @field_validator("realms")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("names no realm, so that the rule never runs; name live or rehearsal, or remove the rule")
         return value
 
     @field_validator("realms", "group_by")

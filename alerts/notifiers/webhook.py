@@ -16,10 +16,12 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_network
 from typing import Any, ClassVar, Final, Literal
 
 import httpx
@@ -27,7 +29,7 @@ from pydantic import Field, field_validator
 
 from alerts.notifiers import Attempt, ReceiverSettings, Reject, Retry, Sent
 from alerts.notifiers.wording import headline
-from streams.addresses import AddressRefused, checked_url, operator_hosts
+from streams.addresses import AddressRefused, checked_url, operator_hosts, plain_host
 from streams.outgoing import outgoing_client
 from streams.records import LIVE, AlertEvent
 from streams.secrets import SecretMissing, resolve_secret
@@ -38,6 +40,8 @@ DEADLINE: Final = 10.0
 _LATER: Final = frozenset({408, 425, 429})
 _CLOCK_FAULTS: Final = frozenset({9, 10})
 """OpenSSL's verdicts "not yet valid" and "has expired": the receiver renews those, so trying again is right."""
+
+_HOST: Final = re.compile(r"[^\s/:@*?#\[\]]+")
 
 
 class WebhookReceiver(ReceiverSettings):
@@ -52,9 +56,22 @@ class WebhookReceiver(ReceiverSettings):
     @classmethod
     def _reachable(cls, value: str) -> str:
         try:
-            checked_url(value)
+            port = checked_url(value).port
         except AddressRefused as error:
             raise ValueError(f"{error}; write an http or https address without credentials") from error
+        if port is not None and not 0 < port < 65_536:  # noqa: PLR2004  the range of ports
+            raise ValueError(f"there is no port {port}; write one from 1 to 65535, or none")
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _allowable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not _is_network(entry) and not _is_host(entry):
+                raise ValueError(
+                    f"{entry!r} can't be allowed; write a host name alone, such as hooks.example.org, "
+                    "or a network such as 10.1.0.0/16"
+                )
         return value
 
     @field_validator("secret")
@@ -63,6 +80,21 @@ class WebhookReceiver(ReceiverSettings):
         if value is not None and not value.startswith(("env:", "file:/")):
             raise ValueError("must be a reference: write env:NAME or file:/absolute/path, not the secret itself")
         return value
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ip_network(entry)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(entry: str) -> bool:
+    try:
+        return _HOST.fullmatch(plain_host(entry)) is not None
+    except AddressRefused:
+        return False
 
 
 class WebhookNotifier:

@@ -70,6 +70,34 @@ async def test_the_answer_decides(answer: str, expected: Attempt | type[Attempt]
     assert len(receiver.got) == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"url": "https://hooks.internal:99999/x"}, "no port 99999; write one from 1 to 65535"),
+        *(
+            ({"allow": [entry]}, "can't be allowed; write a host name alone")
+            for entry in (
+                "",
+                "10.1",
+                "10.0.0.5/8",
+                "*.internal",
+                "host:8443",
+                "https://hooks.internal",
+                "metadata.google.internal",
+            )
+        ),
+    ],
+)
+def test_a_receiver_that_can_never_be_reached_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        hook(**({"url": "https://hooks.internal/x"} | fields))  # type: ignore[arg-type]  # by case
+
+
+def test_hosts_and_networks_can_be_allowed() -> None:
+    allow = ("hooks.internal", "Hooks.Internal.", "localhost", "host_name", "דואר.example", "10.1.2.3", "fd00::/8")
+    assert hook("https://hooks.internal:8443/x", allow=allow).allow == allow
+
+
 async def test_a_hanging_receiver_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "DEADLINE", 0.2)
     async with receiving([HANG]) as receiver:
