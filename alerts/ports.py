@@ -76,9 +76,7 @@ class SendLog(Protocol):
         """Add what is not there yet by key, in one transaction."""
         ...
 
-    async def claim(
-        self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()
-    ) -> Sequence[Send]:
+    async def claim(self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()) -> Sequence[Send]:
         """Return due sends, none to `busy` receivers; hold them for `lease` seconds: no other process gets them."""
         ...
 

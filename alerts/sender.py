@@ -148,7 +148,7 @@ class Sender:
             group.create_task(self._empty(lane, send.event.alert_id))
 
     async def _empty(self, lane: Lane, alert_id: str) -> None:
-        """Send the alert's events in order, up to one that has to be tried again: the outbox holds back what follows."""
+        """Send the alert's events in order, up to one to be tried again: the outbox holds back what follows."""
         claimed_at = self._clock()
         queue = lane.queues[alert_id]
         try:

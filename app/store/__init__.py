@@ -174,9 +174,7 @@ class Store:
         async with self._database.write() as connection:
             await outbox.enqueue(connection, self._database.flavour, sends)
 
-    async def claim(
-        self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()
-    ) -> Sequence[Send]:
+    async def claim(self, now: datetime, most: int, lease: float, busy: frozenset[str] = frozenset()) -> Sequence[Send]:
         """Return due sends, expired ones too, none to `busy` receivers; hold them for `lease` seconds."""
         async with self._database.write() as connection:
             return await outbox.claim(connection, now, most, lease, busy)

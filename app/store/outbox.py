@@ -67,7 +67,8 @@ async def claim(
 ) -> list[Send]:
     """Return due sends, the longest due first, and hold them for `lease` seconds. Expired ones come too.
 
-    Those to `busy` receivers are left alone. A send waits while an earlier one of the same alert and receiver is not settled: no resolved overtakes its firing.
+    Those to `busy` receivers are left alone. A send waits while an earlier one of the same alert and receiver is not
+    settled: no resolved overtakes its firing.
     """
     free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now)
     earlier = outbox.alias("earlier")

@@ -142,7 +142,9 @@ def test_what_was_deleted_meanwhile_does_not_count_when_it_comes(outage: int, *,
         engine.feed(gone.model_copy(update={"mention": sent}))
     missed = [(pulse(second, sent=back + 1), 0) for second in range(30, back)]
     posts = [(mention(f"m{n}", back - 15 + n / 10, author="w", received=back + 1), 0) for n in range(4)]
-    events = engine.step([*missed[:-15], *posts, *missed[-15:], *((pulse(s), 0) for s in range(back, back + 60))]).events
+    events = engine.step(
+        [*missed[:-15], *posts, *missed[-15:], *((pulse(s), 0) for s in range(back, back + 60))]
+    ).events
     assert fired(events) == []
 
 
