@@ -204,8 +204,8 @@ class Cell:
 
 def after(data: Mapping[str, Any]) -> int:
     """Return the first pulse time that is later than each start of a no-data alert of a dumped cell."""
-    blind = 0 if data["blind"] is None else _unpack(data["blind"]).started
-    return max(data.get("began", 0), blind) + 1
+    began: int = data.get("began", 0)
+    return 1 + (began if data["blind"] is None else max(began, _unpack(data["blind"]).started))
 
 
 def closings(data: Mapping[str, Any], reason: str) -> list[AlertEvent]:

@@ -10,7 +10,7 @@ import pytest
 from alerts.engine import Engine
 from alerts.rules import Rule
 from streams.records import AlertEvent, AnyRecord, SourceStatus
-from tests.alerts.worlds import at, deletion, mention, pulse, rule
+from tests.alerts.worlds import History, at, deletion, mention, pulse, rule
 
 OUTAGE = range(30, 400)
 BURSTS = (20, 100, 300, 500)
@@ -140,11 +140,10 @@ def test_what_was_deleted_meanwhile_does_not_count_when_it_comes(outage: int, *,
     for gone in (deletion(name, back, revision=9, whole_author=whole_author) for name in names):
         sent = gone.mention.model_copy(update={"source_id": "b"})
         engine.feed(gone.model_copy(update={"mention": sent}))
-    missed = [(pulse(second, sent=back + 1), 0) for second in range(30, back)]
+    missed: History = [(pulse(second, sent=back + 1), 0) for second in range(30, back)]
     posts = [(mention(f"m{n}", back - 15 + n / 10, author="w", received=back + 1), 0) for n in range(4)]
-    events = engine.step(
-        [*missed[:-15], *posts, *missed[-15:], *((pulse(s), 0) for s in range(back, back + 60))]
-    ).events
+    missed += [(pulse(second), 0) for second in range(back, back + 60)]
+    events = engine.step([*missed[: outage - 15], *posts, *missed[outage - 15 :]]).events
     assert fired(events) == []
 
 

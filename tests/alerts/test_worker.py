@@ -177,7 +177,11 @@ async def test_the_pump_tries_again_and_nothing_is_lost_or_rejected_in_silence(
 
 async def test_a_tick_publishes_what_waits_before_it_saves(stream: EmbeddedStream, store: Store) -> None:
     """Invariant 1: [alerts] can't be appended to, a tick comes meanwhile, and then the process is killed."""
-    told = [pulse(0), *(mention(f"m{n}", 5) for n in range(4)), *(pulse(second) for second in range(1, 16))]
+    told: list[AnyRecord] = [
+        pulse(0),
+        *(mention(f"m{n}", 5) for n in range(4)),
+        *(pulse(second) for second in range(1, 16)),
+    ]
     await fill(stream, [mention("x", 1).mention, *told])
     away = Away(stream)
     worker = worker_on(away, store)
