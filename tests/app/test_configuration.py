@@ -81,10 +81,8 @@ def test_a_rule_whose_sources_are_all_disabled_is_refused() -> None:
     disabled = GOOD.replace("kind: rehearsal", "kind: rehearsal\n    enabled: false")
     named = "    receivers: [console]\n    sources: [practice]\n"
     found = faults(disabled.replace("    receivers: [console]\n", named))
-    assert found == [
-        "w.yaml:21: rules[0].sources: all disabled (practice), so that nothing reaches the rule; "
-        "enable one or remove it"
-    ]
+    told = "all disabled (practice), so that nothing reaches the rule; enable one or remove it"
+    assert found == [f"w.yaml:21: rules[0].sources: {told}"]
     assert parse_configuration(disabled).rules
     other = disabled.replace("queries:", "  - {id: other, kind: rehearsal}\nqueries:")
     assert parse_configuration(other.replace("receivers: [console]", "sources: [practice, other]")).rules
