@@ -8,7 +8,7 @@ stays.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -22,8 +22,9 @@ Group = tuple[str, ...]
 """The values of `rule.group_by`, in its order; () where the rule has no groups."""
 
 FIRST: Final = 5
-"""Exhibits kept of the earliest mentions, and as many again of the most urgent."""
+"""Exhibits shown of the earliest mentions, and as many again of the most urgent."""
 EXCERPT: Final = 280
+_LENGTHS: Final = 16
 
 
 class Exhibit(NamedTuple):
@@ -139,16 +140,29 @@ class Window:
         return entry.negative if self.rule.measure is Measure.NEGATIVE_SHARE else True
 
     def show(self, shown: Exhibit, groups: tuple[Group, ...]) -> None:
-        """Keep a hit as possible evidence: the earliest and the most urgent in the window, a bounded number."""
+        """Keep a hit as possible evidence: the earliest, the most urgent, and the first and last of each window length.
+
+        So a window with hits has one that is kept, as it lies over the end of one length and the start of the next.
+        Of lengths that wait to be evaluated the outer ones count: a bounded number.
+        """
         for group in groups:
-            oldest = shown.at - self.length if self.at is None else self.at - self.length
-            kept = [old for old in self.exhibits.get(group, ()) if old.at > oldest and old.key != shown.key]
-            kept.append(shown)
-            kept.sort(key=lambda one: (one.at, one.key))
+            kept = [one for one in self.exhibits.get(group, ()) if one.key != shown.key and not self._has_left(one)]
+            insort(kept, shown, key=lambda one: (one.at, one.key))
             if len(kept) > 2 * FIRST:
-                rest = sorted(kept[FIRST:], key=lambda one: (-one.level, one.at, one.key))[:FIRST]
-                kept = kept[:FIRST] + sorted(rest, key=lambda one: (one.at, one.key))
+                chosen = {one.key for one in (*_best(kept), *self._ends(kept))}
+                kept = [one for one in kept if one.key in chosen]
             self.exhibits[group] = kept
+
+    def _has_left(self, one: Exhibit) -> bool:
+        return self.at is not None and one.at <= self.at - self.length
+
+    def _ends(self, kept: Sequence[Exhibit]) -> list[Exhibit]:
+        ends: dict[int, tuple[Exhibit, Exhibit]] = {}
+        for one in kept:
+            length = grid_from(one.at, self.length)
+            ends[length] = (ends.get(length, (one,))[0], one)
+        pairs = list(ends.values())
+        return [one for pair in pairs[:_LENGTHS] + pairs[-_LENGTHS:] for one in pair]
 
     def hide(self, key: int, groups: tuple[Group, ...]) -> None:
         """Forget the text of a mention that was edited or deleted."""
@@ -209,11 +223,20 @@ class Window:
         if self.at is None:
             return ()
         inside = [one for one in self.exhibits.get(group, ()) if self.at - self.length < one.at <= self.at]
-        return tuple(one.evidence() for one in sorted(inside, key=lambda one: (-one.level, one.at, one.key)))
+        return tuple(one.evidence() for one in sorted(_best(inside), key=_urgency))
 
     def dump(self) -> list[Any]:
         """Return the groups with their exhibits' keys; the sums are built again from the contributions."""
         return [[list(group), [one.key for one in kept]] for group, kept in self.exhibits.items() if kept]
+
+
+def _urgency(one: Exhibit) -> tuple[int, int, int]:
+    return -one.level, one.at, one.key
+
+
+def _best(kept: Sequence[Exhibit]) -> list[Exhibit]:
+    """Return the earliest of what is kept in order of time, and the most urgent of the rest."""
+    return [*kept[:FIRST], *sorted(kept[FIRST:], key=_urgency)[:FIRST]]
 
 
 def _groups(rule: Rule, facet: Facet) -> tuple[Group, ...]:

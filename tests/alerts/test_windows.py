@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerts.contributions import Contributions, Entry, Facet, facet_of
-from alerts.windows import Window, excerpt
+from alerts.windows import Window, excerpt, exhibit
 from streams.records import ScoredMention
 from tests.alerts.worlds import deletion, mention, rule
 
@@ -84,6 +86,26 @@ def test_a_late_contribution_enters_only_where_it_belongs(at: float, count: int)
     assert window.read(()).mentions == count
     window.add(entry, ((),), -1)
     assert window.sums == {}
+
+
+@pytest.mark.parametrize("measure", ["count", "urgency"])
+@given(times=st.lists(st.integers(1, 600), min_size=1, max_size=120), ahead=st.sampled_from([0, 50, 600]))
+def test_a_window_with_hits_has_evidence(measure: str, times: list[int], ahead: int) -> None:
+    """However many came before, and however far ahead of the evaluation they came."""
+    window = Window(rule(measure=measure, window="10s", every="5s"))
+    waiting = [
+        exhibit(key, Entry(tenth * SECOND // 10, 0, 9, 1, 0), mention(f"m{key}", 0))
+        for key, tenth in enumerate(sorted(times))
+    ]
+    for step in range(5, 75, 5):
+        while waiting and waiting[0].at <= step * SECOND + ahead * SECOND // 10:
+            one = waiting.pop(0)
+            window.add(Entry(one.at, 0, 9, 1, 0), ((),), 1)
+            window.show(one, ((),))
+        window.move(step * SECOND)
+        assert (window.read(()).value > 0) == bool(window.evidence(()))
+        assert len(window.evidence(())) <= 10
+        assert len(window.exhibits.get((), ())) <= 10 + 2 * 7
 
 
 def test_the_next_step_jumps_over_what_is_empty() -> None:
