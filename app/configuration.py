@@ -187,7 +187,6 @@ def _misfits(document: Document, configuration: Configuration) -> list[str]:
     queries = {query.id for query in configuration.queries}
     receivers = {receiver.id for receiver in configuration.receivers}
     sources = {source.id for source in configuration.sources}
-    enabled = {source.id for source in configuration.sources if source.enabled}
     for index, rule in enumerate(configuration.rules):
         for name, known, used in (
             ("query", queries, rule.query),
@@ -202,8 +201,4 @@ def _misfits(document: Document, configuration: Configuration) -> list[str]:
                 for missing in used
                 if missing not in known
             ]
-        off = set(rule.sources) & sources - enabled
-        if off and off == set(rule.sources):
-            told = f"all disabled ({', '.join(sorted(off))}), so that nothing reaches the rule; enable one or remove it"
-            faults.append(document.fault(("rules", index, "sources"), told))
     return faults

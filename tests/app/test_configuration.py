@@ -77,17 +77,6 @@ def test_a_fault_names_line_field_and_remedy(change: tuple[str, str], line: int,
         assert word in found, found
 
 
-def test_a_rule_whose_sources_are_all_disabled_is_refused() -> None:
-    disabled = GOOD.replace("kind: rehearsal", "kind: rehearsal\n    enabled: false")
-    named = "    receivers: [console]\n    sources: [practice]\n"
-    found = faults(disabled.replace("    receivers: [console]\n", named))
-    told = "all disabled (practice), so that nothing reaches the rule; enable one or remove it"
-    assert found == [f"w.yaml:21: rules[0].sources: {told}"]
-    assert parse_configuration(disabled).rules
-    other = disabled.replace("queries:", "  - {id: other, kind: rehearsal}\nqueries:")
-    assert parse_configuration(other.replace("receivers: [console]", "sources: [practice, other]")).rules
-
-
 def test_all_faults_are_told_at_once() -> None:
     text = GOOD.replace("threshold: 5", "threshold: many").replace("kind: rehearsal", "kind: rehearsal\n    seed: x")
     assert len(faults(text)) == 2
