@@ -7,9 +7,11 @@ when it is needed so that `warroom check` starts at once.
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -87,11 +89,21 @@ def apply(file: Path | None) -> None:
     click.echo(f"{path}: {'in force as' if changed else 'unchanged, in force as'} revision {revision}")
 
 
+_SPEEDS: Final = click.FloatRange(0.01, 100_000)
+
+
+def _number(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    """Return the value; a range lets nan through."""
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is not a number, as 60 is.")
+    return value
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
 @click.option("--from", "begin", type=click.DateTime(), help="replay the store from here (UTC)")
 @click.option("--to", "end", type=click.DateTime(), help="up to here (UTC)")
-@click.option("--speed", type=click.FloatRange(min=0.01), default=60.0, show_default=True, help="times real time")
+@click.option("--speed", callback=_number, type=_SPEEDS, default=60.0, show_default=True, help="times real time")
 @click.option("--realm", type=click.Choice(["live", "rehearsal"]), default="live", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
 @click.option("--exit-at-end", is_flag=True, help="stop when all is replayed instead of keeping the wall open")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "WARROOM_"
 _TEST_PREFIX: Final = "WARROOM_TEST_"
+_ORIGIN: Final = re.compile(r"(?!http://.*:80$|https://.*:443$)[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]*[a-z0-9\]]")
 
 Words = Annotated[tuple[str, ...], NoDecode]
 
@@ -46,7 +48,8 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="bearer token of viewers; needed when host is not a loopback address"
     )
     origins: Words = Field(
-        default=(), description="further origins whose pages may open the live WebSocket or write, comma-separated"
+        default=(),
+        description="further origins whose pages may open the live WebSocket or write: https://wall.example,...",
     )
     kafka: str = Field(default="", description="bootstrap servers host:port,...; empty: the embedded log")
     kafka_idempotence: bool = Field(default=True, description="idempotent producer; off for brokers without it")
@@ -80,8 +83,8 @@ class Settings(BaseSettings):
     scorer: Literal["auto", "onnx", "torch"] = Field(default="auto", description="auto: torch where CUDA is, else onnx")
     scorer_threads: int = Field(default=0, ge=0, le=256, description="threads of the model; 0: one per core")
     lateness: float = Field(default=5.0, ge=0, le=3600, description="seconds that the engine waits for late mentions")
-    retention_days: int = Field(default=365, ge=1, description="days that mentions are kept in the store")
-    log_retention_hours: float = Field(default=72.0, gt=0, description="hours that the embedded log keeps")
+    retention_days: int = Field(default=365, ge=1, le=36_500, description="days that mentions are kept in the store")
+    log_retention_hours: float = Field(default=72.0, gt=0, le=876_000, description="hours that the embedded log keeps")
     log_retention_mb: int = Field(default=4096, ge=16, description="megabytes a topic that the embedded log keeps")
     title: str = Field(default="War Room", max_length=60, description="name on the wall")
     zones: Words = Field(
@@ -103,6 +106,17 @@ class Settings(BaseSettings):
     def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := [pair for pair in value if not all(part.strip() for part in pair.rpartition("="))]:
             raise ValueError(f"{wrong[0]!r} does not say what a label means; write for example LABEL_0=negative")
+        return value
+
+    @field_validator("origins")
+    @classmethod
+    def _as_sent(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin as browsers send it; write for example https://wall.example: scheme and "
+                    "name in small letters, the port if it is not the usual one, nothing after it"
+                )
         return value
 
     @field_validator("zones")

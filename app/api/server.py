@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -68,17 +69,18 @@ def _is_webhook(process: Process, source_id: str) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; PortTaken says what to change."""
+    """Return a listening socket; PortTaken says whether the host or the port is to be changed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
-        raise PortTaken(
-            f"{host}:{port} can't be served on ({error.strerror}): set WARROOM_PORT to a free port"
-        ) from error
+        of_port = isinstance(error, OSError) and error.errno in {errno.EADDRINUSE, errno.EACCES}
+        remedy = "WARROOM_PORT to a free port" if of_port else "WARROOM_HOST to an address of this machine"
+        why = getattr(error, "strerror", None) or "not a host name"
+        raise PortTaken(f"{host}:{port} can't be served on ({why}): set {remedy}") from error
     listener.set_inheritable(True)
     return listener
 

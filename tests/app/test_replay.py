@@ -7,9 +7,11 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from alerts.engine import Engine
 from app import replay
+from app.commands import main
 from app.configuration import parse_configuration
 from app.migrations import migrate
 from app.process import open_process, utc_now
@@ -121,3 +123,10 @@ async def test_the_store_replays_what_was_told_live_from_any_moment_on(tmp_path:
     assert found[: len(expected)] == expected
     assert {one[2] for one in found[len(expected) :]} <= {"resolved"}, "at its end a replay lets time go on"
     assert len(expected) >= 4
+
+
+@pytest.mark.parametrize("speed", ["inf", "1e300", "nan", "0"])
+def test_a_speed_that_no_clock_can_follow_is_refused(speed: str) -> None:
+    result = CliRunner().invoke(main, ["replay", "--speed", speed])
+    assert result.exit_code == 2
+    assert "'--speed'" in result.output

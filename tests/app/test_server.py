@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from app.api.server import PortTaken, bind
 from app.configuration import parse_configuration
 from app.health import Health
 from app.store import StoreUnavailable
@@ -144,3 +145,16 @@ async def test_a_part_that_ended_no_longer_counts_and_a_new_one_has_its_grace() 
     health.forget("loop")
     health.watch("loop", lambda: None)
     assert health.verdict() == "starting"
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 70 + ".example", "192.0.2.1"])
+def test_a_host_that_is_not_here_is_told_as_the_host(host: str) -> None:
+    with pytest.raises(PortTaken, match="set WARROOM_HOST"):
+        bind(host, 0)
+
+
+def test_a_port_that_another_holds_is_told_as_the_port() -> None:
+    with bind("127.0.0.1", 0) as held:
+        held.listen()
+        with pytest.raises(PortTaken, match="set WARROOM_PORT"):
+            bind("127.0.0.1", held.getsockname()[1])

@@ -26,6 +26,13 @@ def test_defaults_need_nothing() -> None:
         ({"WARROOM_HOST": "::"}, ["WARROOM_ACCESS_TOKEN"]),
         ({"WARROOM_DATABASE_URL": "file:/no/such/file"}, ["WARROOM_DATABASE_URL", "can't be read"]),
         ({"WARROOM_LATENESS": "nan"}, ["WARROOM_LATENESS"]),
+        ({"WARROOM_RETENTION_DAYS": "1000000"}, ["WARROOM_RETENTION_DAYS", "36500"]),
+        ({"WARROOM_LOG_RETENTION_HOURS": "inf"}, ["WARROOM_LOG_RETENTION_HOURS", "876000"]),
+        ({"WARROOM_LOG_RETENTION_HOURS": "1e12"}, ["WARROOM_LOG_RETENTION_HOURS", "876000"]),
+        ({"WARROOM_ORIGINS": "https://wall.example/"}, ["WARROOM_ORIGINS", "wall.example/", "https://wall.example"]),
+        ({"WARROOM_ORIGINS": "wall.example"}, ["WARROOM_ORIGINS", "no origin", "https://wall.example"]),
+        ({"WARROOM_ORIGINS": "https://Wall.example"}, ["WARROOM_ORIGINS", "small letters"]),
+        ({"WARROOM_ORIGINS": "https://wall.example:443"}, ["WARROOM_ORIGINS", "port"]),
         ({"WARROOM_SENTIMENT_LABELS": "a=negative,b"}, ["WARROOM_SENTIMENT_LABELS", "'b'", "LABEL_0=negative"]),
     ],
 )
@@ -34,6 +41,11 @@ def test_a_wrong_variable_is_named_with_its_remedy(environment: dict[str, str], 
         load_settings(environment)
     for word in words:
         assert word in str(error.value)
+
+
+def test_origins_are_taken_as_browsers_send_them() -> None:
+    origins = ("https://wall.example", "http://wall:8080", "http://[::1]:443", "https://xn--4dbrk0ce.example")
+    assert load_settings({"WARROOM_ORIGINS": ", ".join(origins)}).origins == origins
 
 
 def test_several_faults_are_told_at_once() -> None:
