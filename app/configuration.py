@@ -68,7 +68,8 @@ def parse_configuration(text: str, name: str = "warroom.yaml") -> Configuration:
         for key in document.values
         if key not in SECTIONS
     ]
-    if document.values.get("version") != 1:
+    version = document.values.get("version")
+    if version is True or version != 1:
         faults.append(document.fault(("version",), "must be 1, the version of this file's format; write `version: 1`"))
     reader = _Reader(document, faults)
     configuration = Configuration(

@@ -61,10 +61,7 @@ def parse(text: str, name: str) -> Document:
             raise ConfigurationError([f"{name}:1: YAML aliases (*name) are not read; write the value out"])
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not readable as YAML"
-        line = mark.line + 1 if mark is not None else 1
-        raise ConfigurationError([f"{name}:{line}: {problem}; check indentation and quotes here"]) from error
+        raise ConfigurationError([f"{name}:{_told(error, text)}"]) from error
     except RecursionError as error:
         raise ConfigurationError([f"{name}:1: nested too deeply; write it flat"]) from error
     faults: list[str] = []
@@ -75,6 +72,15 @@ def parse(text: str, name: str) -> Document:
     return document
 
 
+def _told(error: yaml.YAMLError, text: str) -> str:
+    """Return the line of a fault that YAML found, what it is, and what to do."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{text.count(chr(10), 0, error.position) + 1}: {error.reason}; take out what stands here"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "not readable as YAML"
+    return f"{mark.line + 1 if mark is not None else 1}: {problem}; check indentation and quotes here"
+
+
 def _value(node: yaml.Node, path: Path, document: Document, faults: list[str]) -> object:
     document.lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
@@ -83,7 +89,7 @@ def _value(node: yaml.Node, path: Path, document: Document, faults: list[str]) -
         return [_value(child, (*path, index), document, faults) for index, child in enumerate(node.value)]
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         # The value is not repeated: it may be a secret.
         problem = getattr(error, "problem", None) or f"not of the form that {node.tag.rpartition(':')[2]} has"
         faults.append(document.fault(path, f"not readable: {problem}; put it in quotes"))

@@ -56,6 +56,13 @@ def test_a_good_one_is_read() -> None:
     ("change", "line", "words"),
     [
         (("version: 1", "version: 2"), 1, ["version", "must be 1"]),
+        (("version: 1", "version: true"), 1, ["version", "must be 1"]),
+        (("version: 1", 'version: !!int ""'), 1, ["version", "not of the form that int has"]),
+        (("threshold: 5", 'threshold: !!float ""'), 17, ["rules[0].threshold", "not of the form that float has"]),
+        (("threshold: 5", f"threshold: {'1:' * 200}1.5"), 17, ["rules[0].threshold", "float has"]),
+        (("name: Nova", "name: !!bool nova"), 7, ["queries[0].name", "not of the form that bool has"]),
+        (("window: 1m", "window: !!timestamp 1m"), 18, ["rules[0].window", "not of the form that timestamp has"]),
+        (("name: Nova", "name: No\x00va"), 7, ["not allowed", "take"]),
         (("kind: rehearsal", "kind: carrier-pigeon"), 4, ["sources[0].kind", "carrier-pigeon", "bluesky"]),
         (("threshold: 5", "treshold: 5"), 17, ["rules[0].treshold", "remove it"]),
         (("    measure: count\n", ""), 13, ["rules[0].measure", "add it"]),
