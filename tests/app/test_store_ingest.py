@@ -85,6 +85,20 @@ async def test_old_mentions_go_and_their_counts_stay(
     await later.aclose()
 
 
+async def test_old_mentions_go_from_open_alerts_too(store: Store, database: str) -> None:
+    quotes = (quote("old", "old words"), quote("new", "new words"))
+    event = alert("open", evidence=quotes)
+    await store.keep("store", placed([post("old"), post("new", received_at=NOON + 9 * DAY)]))
+    await store.keep_alerts("store", placed([event]))
+    await store.enqueue([Send("open", "desk", event, 0, NOON, NOON + DAY)])
+    later = await _clocked(database, NOON + 10 * DAY)
+    assert (await later.retain(Horizons(mentions=NOON + DAY, alerts=NOON + DAY)))["mentions"] == 1
+    kept = [*await store.alert_events("open"), *[send.event for send in await store.claim(NOON, 9, 9)]]
+    assert [[one.excerpt for one in found.evidence] for found in kept] == [["", "new words"]] * 2
+    assert "old words" not in repr(await dump(store))
+    await later.aclose()
+
+
 async def test_tombstones_outlive_thirty_days_whatever_is_asked(store: Store, database: str) -> None:
     await store.keep("store", placed([post("gone"), withdrawal("gone", 5)]))
     everything = Horizons(mentions=NOON + 99 * DAY, tombstones=NOON + 99 * DAY)
