@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -29,6 +30,7 @@ URGENCIES: Final = ("low", "normal", "high", "critical")
 URGENT: Final = URGENCIES.index("high")
 DOUBTS: Final[Mapping[Doubt, int]] = {"sentiment": 1, "urgency": 2}
 """The bit of each task that a model may be uncertain of, in the columns `uncertain` and `waiting`."""
+_GAPS: Final = re.compile("[ \t\n\r\u2028\u2029-]+")
 _LARGEST: Final = 2**63 - 1
 _REACH: Final = ("followers", "likes", "shares", "replies")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,13 +116,18 @@ def values_of(scored: ScoredMention, normalise: Normalise) -> Values:
         "key": digest(mention.key),
         "deleted_at": None,
         "scored_at": scored.scored_at,
-        "text_normal": normalise(mention.text),
+        "text_normal": sought(mention.text, normalise),
         **mention.model_dump(include=_COPIED),
         **_author_values(mention),
         **{name: _bounded(getattr(mention.reach, name)) for name in _REACH},
         "queries": json.dumps(sorted(set(mention.queries)), ensure_ascii=False),
         **_score_values(score),
     }
+
+
+def sought(text: str, normalise: Normalise) -> str:
+    """Return the text as searches compare it: normal, with one space for each run of spaces, line ends and hyphens."""
+    return _GAPS.sub(" ", normalise(text))
 
 
 def _bounded(number: int | None) -> int | None:

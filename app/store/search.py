@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, literal, or_, select, tuple_
+from sqlalchemy import Select, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.rows import Normalise, author_digest, digest, scored_of
+from app.store.rows import Normalise, author_digest, digest, scored_of, sought
 from app.tables import in_utc, mention_queries, mentions
+from streams.normal import ZWNJ
 from streams.records import LIVE, Identity, ScoredMention
 
 MOST: Final = 1000
 LONGEST_TEXT: Final = 1000
 _EQUAL: Final = ("source_kind", "lang", "sentiment", "urgency", "intent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ARABIC: Final = re.compile("[\u0620-\u077f]")
 _AFTER: Final = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
 
 
@@ -30,8 +32,9 @@ _AFTER: Final = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
 class MentionFilter:
     """Which mentions. None means all; `start` is included, `end` is not (time of publication).
 
-    `text` is contained, after normalisation. `queries`: at least one of them matched. `author` is an author's id and
-    needs `source_kind`, or else a handle or a name.
+    `text` is contained, after normalisation, whatever joins its words: spaces, a line end, a hyphen or a ZWNJ.
+    `queries`: at least one of them matched. `author` is an author's id and needs `source_kind`, or else a handle or a
+    name.
     """
 
     realm: str = LIVE
@@ -90,10 +93,27 @@ def _where(wanted: MentionFilter, normalise: Normalise) -> list[Any]:
     if wanted.author is not None:
         conditions.append(_author(wanted))
     if wanted.text is not None:
-        if len(wanted.text) > LONGEST_TEXT:
-            raise ValueError(f"text: at most {LONGEST_TEXT} characters")
-        conditions.append(column.text_normal.contains(normalise(wanted.text), autoescape=True))
+        conditions.append(_contains(wanted.text, normalise))
     return conditions
+
+
+def _contains(text: str, normalise: Normalise) -> Any:
+    """Return the condition that a text contains this one; a ZWNJ of either is as good as nothing, and as a space."""
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"text: at most {LONGEST_TEXT} characters")
+    words = sought(text, normalise).strip(f" {ZWNJ}")
+    if not words:
+        raise ValueError("text: nothing that can be searched for; write a word, a number or a sign")
+    column = mentions.c.text_normal
+    if not _ARABIC.search(words):  # no ZWNJ stands between other letters, and this is three times as fast
+        return column.contains(words, autoescape=True)
+    joints = ("", " ") if {" ", ZWNJ} & {*words} else ("",)
+    return or_(
+        *(
+            func.replace(column, ZWNJ, joint, type_=column.type).contains(words.replace(ZWNJ, joint), autoescape=True)
+            for joint in joints
+        )
+    )
 
 
 def _matched(queries: Collection[str]) -> Any:

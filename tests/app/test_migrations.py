@@ -11,7 +11,9 @@ from sqlalchemy import Connection, inspect, text
 
 from app.migrations import migrate
 from app.store.database import make_engine
+from app.store.rows import sought
 from app.tables import metadata
+from streams.normal import normalise
 
 
 async def _inspected(url: str) -> tuple[list[object], set[str], dict[str, object]]:
@@ -59,6 +61,26 @@ async def test_down_and_up_again(empty_database: str) -> None:
     assert (await _inspected(empty_database))[1] == {"alembic_version"}
     await migrate(empty_database)
     assert (await _inspected(empty_database))[0] == []
+
+
+async def test_texts_of_before_are_found_as_new_ones_are(empty_database: str) -> None:
+    texts = ["Coca-Cola\r\n--  \u2028down", "می\u200cخواهم תל־אביב", "plain text", "", "-"]
+    await migrate(empty_database, "0003")
+    engine, _ = make_engine(empty_database)
+    async with engine.begin() as connection:
+        for name, words in enumerate(texts):
+            await connection.execute(text(_FORMER), {"key": bytes([name]), "words": normalise(words)})
+    await migrate(empty_database, "0004")
+    async with engine.connect() as connection:
+        found = await connection.execute(text("SELECT text_normal FROM mentions ORDER BY key"))
+        assert [row.text_normal for row in found] == [sought(words, normalise) for words in texts]
+    await engine.dispose()
+
+
+_FORMER = """INSERT INTO mentions (realm, key, source_kind, native_id, revision, source_id, published_at, received_at,
+scored_at, text_normal, queries, sentiment, urgency, urgency_rank, model_id, model_revision) VALUES ('live', :key,
+'rss', 'x', 1, 's', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, :words, '[]', 'neutral', 'low', 0, 'm', 'r'
+)"""
 
 
 async def test_many_processes_may_migrate_at_once(empty_database: str) -> None:

@@ -86,6 +86,7 @@ async def test_health_says_what_is_not_yet_running(served: Served) -> None:
         "after=1.2.3",
         "realm=moon",
         "limit=9e9",
+        "text=%20-",
         "from=0001-01-01T00:00:00%2B14:00",
     ],
 )

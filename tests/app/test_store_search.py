@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.store import MentionFilter, Rollup, Span, Store
+from streams.normal import normalise
 from streams.records import Author
 from tests.app.store_world import NOON, placed, post, withdrawal
 
@@ -89,6 +90,38 @@ async def test_search_normalises_both_sides(database: str) -> None:
     store = await Store.open(database, lambda: NOON, lambda words: words.replace("ي", "ی").replace("ك", "ک"))
     await store.keep("store", placed([post("a", text="كتابي")]))
     assert await _ids(store, MentionFilter(text="کتابی")) == ["a"]
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ("می\u200cخواهم بانک\u200cها را", "میخواهم بانکها"),
+        ("می\u200cخواهم بانک\u200cها را", "می خواهم"),
+        ("میخواهم", "می\u200cخواهم"),
+        ("می خواهم", "می\u200cخواهم"),
+        ("گرچه می\u200cخواهم", "\u200cمی\u200cخواهم "),
+        ("לתל־אביב", "תל אביב"),
+        ("לתל אביב", "תל־אביב"),
+        ("coca-cola is back", "Coca Cola"),
+        ("coca cola", "coca-cola"),
+        ("acme\nbank down", "acme bank"),
+        ("acme  -  bank", "acme\tbank"),
+        ("100%\u2028off_", "100% off_"),
+    ],
+)
+async def test_search_finds_words_however_they_are_joined(database: str, stored: str, asked: str) -> None:
+    store = await Store.open(database, lambda: NOON, normalise)
+    await store.keep("store", placed([post("a", text=stored), post("b", text="می رود cola coca")]))
+    assert await _ids(store, MentionFilter(text=asked)) == ["a"]
+    await store.aclose()
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u0640", "\u200f", "\u200c", " - "])
+async def test_a_search_text_with_nothing_in_it_is_refused(database: str, text: str) -> None:
+    store = await Store.open(database, lambda: NOON, normalise)
+    with pytest.raises(ValueError, match="text: nothing"):
+        await store.mentions(MentionFilter(text=text))
     await store.aclose()
 
 
