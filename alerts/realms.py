@@ -97,6 +97,8 @@ class Realm:
     def set_back(self, present: int) -> None:
         """Go on from the present where time ran ahead of it."""
         limit = present + AHEAD
+        for cell in self.cells:
+            cell.began = min(cell.began, present)
         if self.clock.ahead_of(limit) and self.clock.set_back(present, limit):
             self.contributions.set_back(present)
             for cell in self.cells:

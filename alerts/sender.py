@@ -111,11 +111,16 @@ class Sender:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._wake.clear()
-                claimed = await self._claim(frozenset(name for name, lane in self._lanes.items() if lane.full))
+                claimed = await self._claim(self._busy())
                 for send in claimed:
                     self._place(group, send)
                 if len(claimed) < _MOST_AT_ONCE:
                     await self._rest(_POLL)
+
+    def _busy(self) -> frozenset[str]:
+        """Return the receivers that could not begin one more send now."""
+        now = self._clock()
+        return frozenset(name for name, lane in self._lanes.items() if lane.full or not lane.takes(now))
 
     async def _rest(self, seconds: float) -> None:
         try:

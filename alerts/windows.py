@@ -24,7 +24,7 @@ Group = tuple[str, ...]
 FIRST: Final = 5
 """Exhibits shown of the earliest mentions, and as many again of the most urgent."""
 EXCERPT: Final = 280
-_LENGTHS: Final = 16
+_LENGTHS: Final = 4
 
 
 class Exhibit(NamedTuple):

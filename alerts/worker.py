@@ -31,7 +31,7 @@ from alerts.engine import Engine, Step
 from alerts.ports import EngineLog, SavedEngine, StaleEngine
 from alerts.rules import Rule
 from streams import metrics
-from streams.pump import Received, Rejected
+from streams.pump import Progress, Received, Rejected
 from streams.records import ALERTS, AlertEvent, encode
 from streams.steady_clock import SteadyClock
 from streams.stream import Item, Stream, StreamError
@@ -51,7 +51,8 @@ class EngineWorker:
     """The pump handler of role `alert`. `clock` is wall-clock time; times are seconds.
 
     The state is saved at most each `save_every`, and so rarely that saving takes at most `save_share` of the time.
-    `transient` are the database's errors after which trying again is right; `settings` go to `Engine`.
+    `transient` are the database's errors after which trying again is right; `settings` go to `Engine`. `progress` is
+    the pump's: until it has committed, what the worker rejected may not be in [dead], and nothing beyond it is saved.
     """
 
     def __init__(  # noqa: PLR0913  the seams it stands between, and four figures with defaults
@@ -77,6 +78,8 @@ class EngineWorker:
         self._version = 0
         self._unsent: list[AlertEvent] = []
         self._rejected: list[Rejected] = []
+        self.progress = Progress()
+        self._unburied: tuple[datetime | None] | None = None
         self._turn = asyncio.Lock()
         self._save_at = self._fed_at = self._warn_at = time.monotonic()
         self._stale: asyncio.Future[None] | None = None
@@ -130,6 +133,7 @@ class EngineWorker:
         """Feed a batch, publish its events, save when it is time. A batch handled again, in whole or part, is safe."""
         async with self._turn:
             self._know_log()
+            self._unburied = None
             self.engine.believe(self._present())
             for received in batch:
                 self._feed(received)
@@ -139,7 +143,14 @@ class EngineWorker:
             if self._version == 0 or (time.monotonic() >= self._save_at and not self._rejected):
                 await self._save()
             rejected, self._rejected = self._rejected, []
+            if rejected:
+                self._unburied = (self.progress.last_commit_at,)
         return rejected
+
+    @property
+    def _buried(self) -> bool:
+        """Whether all that was rejected is in [dead]: the pump commits after it."""
+        return not self._rejected and self._unburied != (self.progress.last_commit_at,)
 
     def _feed(self, received: Received) -> None:
         position = received.delivery.position
@@ -237,7 +248,7 @@ class EngineWorker:
         """
         async with self._turn:
             await self._publish()
-            if self._version == 0 or self._rejected:
+            if self._version == 0 or not self._buried:
                 return
             self.engine.believe(self._present())
             self.engine.tick(self._present())
@@ -255,7 +266,7 @@ class EngineWorker:
         async with self._turn:
             try:
                 await self._publish()
-                if self._next and not self._rejected:
+                if self._next and self._buried:
                     await self._write()
             except StaleEngine:
                 _logger.warning("engine not saved at its stop: another process has gone on")

@@ -7,7 +7,8 @@ A family's temperature is drawn towards that of the family it is a part of, or o
 thousand texts would pull: behind the curve of a task languages differ little, and few texts say little. A bias per
 class is fitted only where it lowers the loss on texts that had no part in it, in every set: the shares of classes
 differ between sets (one has no neutral texts at all), and a bias learns the share of its set. Whatever is said of how
-good a fit is comes from cross-fitting: each fold is answered by what the other folds taught.
+good a fit is comes from cross-fitting: each fold is answered by what the other folds taught (its temperature from their
+texts as bent by slopes in which it had a fifth).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _KIN: Final = (300.0, 60.0)
 """How strongly those of a family are drawn to the wider one (deviation 0.06). Of 10, 30, 100, 300, 600, 1,500 and
 100,000 the loss of cross-fitted answers, summed over the tasks, was lowest and alike from 300 to 1,500."""
 _SLOPE_PULL: Final = 20.0
-"""How strongly the slope of a class is drawn to 1 (a normal prior of deviation 0.22)."""
+"""How strongly the slope of a class is drawn to the mean of them (a normal prior of deviation 0.22)."""
+_MEAN_PULL: Final = 1.0
+"""How strongly each is drawn to 1: the temperatures, which come after, are there for what all have in common."""
 _ROUNDS: Final = 40
 """Steps after which slopes are near enough: the loss has a kink where two answers tie, and no end of small gains."""
 _LET_GO: Final = 25.0
@@ -231,7 +234,7 @@ def _bent(held: HeldOut, power: float, *, slopes: bool) -> _Bent:
 
 
 def answer_slopes(held: HeldOut) -> Floats:
-    """Return the slope of each class (classes) that makes the confidence of the answers honest, not far from 1."""
+    """Return the slope of each class (classes) that makes the confidence of its answers honest, near the others'."""
     shares = softmax(held.logits)
     best = held.logits.max(axis=1, keepdims=True)
     right = held.logits.argmax(axis=1) == held.truth
@@ -239,10 +242,12 @@ def answer_slopes(held: HeldOut) -> Floats:
     def objective(slopes: Floats) -> tuple[float, Floats]:
         found = softmax(sloped(held.logits, slopes))
         confidence = found.max(axis=1)
-        pulled = float(_SLOPE_PULL * ((slopes - 1) ** 2).sum() / 2)
+        off, apart = slopes - 1, slopes - slopes.mean()
+        pulled = float(_SLOPE_PULL * apart @ apart + _MEAN_PULL * off @ off) / 2
         steeper = (found * (held.logits - best)).sum(axis=1)
         gradient = np.where(right, steeper, -steeper * confidence / np.maximum(1 - confidence, TINY))
-        return float(_answer_losses(found, held.truth).sum()) + pulled, gradient @ shares + _SLOPE_PULL * (slopes - 1)
+        drawn = _SLOPE_PULL * apart + _MEAN_PULL * off
+        return float(_answer_losses(found, held.truth).sum()) + pulled, gradient @ shares + drawn
 
     return np.clip(minimise(objective, np.ones(held.logits.shape[1]), rounds=_ROUNDS), *_SLOPES)
 

@@ -46,7 +46,8 @@ _INVISIBLE: Final = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _JOINERS: Final = re.compile("[\u200c\u200d\ufe00-\ufe0f]+")
-_ARABIC_PAIR: Final = re.compile(r"(?:(?![\W_])[\u0620-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]){2}")
+_ARABIC: Final = r"(?![\W_])[\u0620-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]"
+_SPELLED_APART: Final = re.compile(rf"(?:{_ARABIC}[^\W_]|[^\W_]{_ARABIC})")
 _MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 """Niqqud, cantillation, harakat and tatweel: the training texts have hardly any, and meaning survives without."""
 _URL: Final = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
@@ -83,7 +84,7 @@ def _composed(letter: re.Match[str]) -> str:
 def _joined(run: re.Match[str]) -> str:
     """Return what stays of a run of joiners and variation selectors: what spelling or an emoji needs, nothing else."""
     before, after = run.string[run.start() - 1 : run.start()], run.string[run.end() : run.end() + 1]
-    if "\u200c" in run[0] and _ARABIC_PAIR.fullmatch(before + after):
+    if "\u200c" in run[0] and _SPELLED_APART.fullmatch(before + after):
         return "\u200c"
     if before and (before.isalpha() or unicodedata.combining(before)):
         return ""
@@ -94,14 +95,15 @@ def _joined(run: re.Match[str]) -> str:
 def clean(text: str) -> str:
     """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
 
-    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ stays between two Arabic
-    letters or digits (Persian spelling), ZWJ and variation selectors where they belong to an emoji; inside a word they
-    would split it into pieces that the model never saw. The result may be empty.
+    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ stays between letters or
+    digits of which one is Arabic (Persian spelling, also of "iPhone" with an ending and of "5 stars"), ZWJ and
+    variation selectors where they belong to an emoji; inside a word they would split it into pieces that the model
+    never saw. The result may be empty.
     """
     text = _INVISIBLE.sub("", _unescaped(_repair(text)))
     if not text.isascii():
-        text = _JOINERS.sub(_joined, _MARKS.sub("", text.replace(_BLANK, " ")))
-        text = _LOOSE_MARK.sub(_composed, text)
+        text = _LOOSE_MARK.sub(_composed, _MARKS.sub("", text.replace(_BLANK, " ")))
+        text = _LOOSE_MARK.sub(_composed, _JOINERS.sub(_joined, text))
     text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, _SPACE.sub(" ", text)))
     return _REPEAT.sub(r"\1\1\1", text).strip()
 

@@ -154,6 +154,8 @@ class TorchClassifier:
             together = in_parts(self._rows, _PROBES)
             alone = torch.cat([in_parts(self._rows, [text]) for text in _PROBES])
         except _UNANSWERED as error:
+            if isinstance(error.__cause__, torch.OutOfMemoryError):
+                raise
             raise ModelFilesDamaged(f"{source}: its model and its tokenizer do not work together: {error}") from error
         if not bool(together.isfinite().all()):
             raise ModelFilesDamaged(f"{source}: its answers are no numbers: its weights are damaged")

@@ -110,9 +110,9 @@ _URDU: Final = re.compile("[ٹڈڑںے]")
 _URDU_OR_KURDISH: Final = re.compile("[ٹڈڑںےڕڵێۆ]")
 _PERSIAN: Final = re.compile("[پچژگکیۀ۰-۹]")
 _PERSIAN_LETTER: Final = re.compile("[پچژگکیۀ]")
-_SPELT_ARABIC: Final = re.compile("[ةأإ]")
+_SPELT_ARABIC: Final = re.compile(r"[ةإ]|(?<![^\W_])و?أ")
 _TYPED_ARABIC: Final = re.compile("[يىك]")
-_ARTICLE: Final = re.compile(r"(?<![^\W_])[وفبكل]?ال[ء-ي]{3}")
+_ARTICLE: Final = re.compile(r"(?<![^\W_])[وفبكل]?ال(?!(?:بته|اخره|اتر)(?![^\W_]))[ء-ي]{3}")
 _ENOUGH: Final = 3
 """A script speaks for a text when at least one letter in three is of it: brands in Latin letters do not hide it."""
 

@@ -35,7 +35,7 @@ def _marks() -> str:
 _M: Final = _marks()
 _PART: Final = rf"[^\W_{_ALONE}]+(?:[{_M}]+[^\W_{_ALONE}]*)*"
 _ONE: Final = r"(?<![^\W_])[^\W_]"
-_PART_AND: Final = rf"{_PART}(?:&(?:(?<={_ONE}&)|(?=[^\W_](?![^\W_]))){_PART})*"
+_PART_AND: Final = rf"{_PART}(?:&(?:(?<={_ONE}&)|(?<=[א-ת][a-z]&)|(?=[^\W_](?![^\W_]))){_PART})*"
 _RUN: Final = re.compile(rf"{_PART_AND}(?:[-'_{ZWNJ}]{_PART_AND})*|[{_ALONE}{_PICTURES}]")
 _JOINT: Final = re.compile(f"[-'_{ZWNJ}]")
 _HASHTAG: Final = re.compile(rf"(?<![\w&])#((?:[\w{ZWNJ}{_M}])+)")

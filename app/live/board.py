@@ -165,7 +165,7 @@ class Board:
             self.heard_today += 1
         self.stored_total += 1
         self.last_mention = max(self.last_mention or 0, item.received)
-        self._rate.add(now, 1)
+        self._rate.add(min(received, now), 1)  # by receipt: a scorer that catches up is no storm
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:

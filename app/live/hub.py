@@ -34,7 +34,7 @@ RATES: Final = {5: 1, 2: 3, 1: 5}
 """Rate class in Hz -> ticks a frame (2 Hz is 600 ms)."""
 MOST_INSERTED: Final = 10
 REFRESH: Final = 60.0
-"""Seconds between refreshes, and that one may take."""
+"""Seconds between refreshes, and that the store may take for one board."""
 LIVE_SEEN: Final = timedelta(hours=1)
 TAIL_KEPT: Final = 20_000
 
@@ -123,7 +123,8 @@ class Hub:
     async def refresh(self) -> None:
         """Fill each board anew from the store and apply again what the tail read since: exact figures."""
         for realm, channel in self._channels.items():
-            board, stored = await self._seed(realm, self._now(realm), self._spans)
+            async with asyncio.timeout(REFRESH):
+                board, stored = await self._seed(realm, self._now(realm), self._spans)
             if channel.forget(stored):
                 now = ms(self._now(realm))
                 for _, scored in channel.tail:
@@ -249,8 +250,7 @@ class Hub:
 
     async def _refresh_quietly(self) -> None:
         try:
-            async with asyncio.timeout(REFRESH):
-                await self.refresh()
+            await self.refresh()
         except _PASSING as error:
             _log.warning("store_unreachable", action="figures go on from the tail", error=str(error) or repr(error))
 

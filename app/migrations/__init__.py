@@ -87,8 +87,9 @@ def _keep_wal(path: str) -> None:
 
 
 def _bare_sqlite(dbapi_connection: object, _record: object) -> None:
-    """No foreign keys here: batch mode drops and rebuilds tables that others point to."""
+    """No foreign keys here: batch mode drops and rebuilds tables that others point to. What goes is overwritten."""
     dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # a DBAPI connection has no static type
     cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]  # as above
     cursor.execute("PRAGMA busy_timeout=60000")
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()

@@ -85,6 +85,7 @@ async def _evaluate(process: Process, configuration: Configuration) -> None:
                     group=GROUP,
                     handler=worker.handle,
                     positions=worker.positions,
+                    progress=worker.progress,
                 )
             )
             tasks.create_task(worker.watch())

@@ -38,11 +38,12 @@ async def consume(  # noqa: PLR0913  one call a loop, all by name
     positions: Positions | None = None,
     stored: bool = False,
     transient: Sequence[type[Exception]] = (),
+    progress: Progress | None = None,
 ) -> None:
     """Consume `topic` until cancelled. `stored`: the group's offsets are those that its effects were stored with."""
     if stored and group is not None:
         positions = stored_positions(process, topic, group)
-    progress = Progress()
+    progress = progress or Progress()
     process.health.watch(name, lambda: progress.last_loop_at.timestamp() if progress.last_loop_at else None)
     passing = (*TRANSIENT, *transient)
     try:

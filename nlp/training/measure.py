@@ -61,7 +61,8 @@ def figures(corpus: Corpus, answers: Sequence[Answer], task: str) -> Figures:
     scores = quality.f1_scores(table)
     critical = None
     if task == URGENCY:
-        critical = quality.by_class(truth, found, labels.index(CRITICAL)).kept(CRITICAL_PRECISION).recall
+        recall = quality.by_class(truth, found, labels.index(CRITICAL)).kept(CRITICAL_PRECISION).recall
+        critical = None if np.isnan(recall) else recall
     return Figures(
         quality.macro(scores),
         quality.macro(quality.recalls(table)),

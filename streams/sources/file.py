@@ -3,7 +3,8 @@
 Owns its settings, cursor and pace. Does not own reading (`file_reader`) nor what a row means (`file_rows`). The event
 time of its arrivals is the latest publish time so far. The same file again gives nothing new: the cursor holds the hash
 of its head, and a file of another head starts from its beginning (repeats are then dropped by identity). A last line
-without a line break that can't be read is a dead letter, and is read again once the file has grown.
+without a line break that can't be read is a dead letter, and is read again once the file has grown; what reads as a
+whole row, or is a record of several lines, is taken as it stands.
 
 Ids are those of the rows, for all sources of this kind together: a copy or a replay of a file gives no post twice.
 Files of different channels that number their rows alike need ids of their own, or none (set fields: {id: ...}).

@@ -171,14 +171,15 @@ class _Run:
         error: SourceUnreachable | SourceRefused | None = None
         try:
             await self._read(waiting)
-        except (SourceUnreachable, SourceRefused) as said:
-            error = said
         except (Exception, asyncio.CancelledError) as fault:  # a process boundary: a plug-in's faults are its status
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            _log.exception("source %s failed", self.id)
-            error = SourceUnreachable(f"{type(fault).__name__}: {fault}")
+            if isinstance(fault, SourceUnreachable | SourceRefused):
+                error = fault
+            else:
+                _log.exception("source %s failed", self.id)
+                error = SourceUnreachable(f"{type(fault).__name__}: {fault}")
         await waiting.put(_End(error))
 
     async def _read(self, waiting: asyncio.Queue[Arrival | _End]) -> None:

@@ -16,7 +16,7 @@ from alerts.notifiers.console import ConsoleReceiver
 from alerts.notifiers.webhook import WebhookNotifier
 from alerts.outbox import Decision, Outbox, decide, send_key
 from alerts.ports import Send
-from alerts.sender import Sender, outcome_of, wait_before
+from alerts.sender import Lane, Sender, outcome_of, wait_before
 from app.store import TRANSIENT, Store
 from streams.pump import Received
 from streams.records import AlertEvent, AlertState, AnyRecord, encode
@@ -188,6 +188,18 @@ async def test_a_storm_for_a_hanging_receiver_delays_no_page_of_another(store: S
         async with asyncio.timeout(5):
             assert await results(store, "page", 1) == [(0, "well", "delivered")]
     assert len(deaf.got) <= 8
+
+
+async def test_a_receiver_that_rests_is_not_claimed_for(store: Store) -> None:
+    failing = Scripted()
+    storm = [received(alert(f"s{number}", receivers=("failing",)), number) for number in range(300)]
+    known = {"failing": hook("https://example.org/"), "well": hook("https://example.org/")}
+    await Outbox(store, known, asyncio.Event()).handle(storm)
+    sender = Sender(store, {"failing": failing, "well": Scripted()}, asyncio.Event())
+    lane = sender._lanes.setdefault("failing", Lane())
+    assert sender._busy() == frozenset()
+    lane.rests_until = datetime.now(UTC) + timedelta(minutes=1)
+    assert await sender._claim(sender._busy()) == []
 
 
 async def test_what_is_refused_is_recorded_as_failed_and_not_tried_again(store: Store) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ async def test_the_pump_tries_again_and_nothing_is_lost_or_rejected_in_silence(
     worker = worker_on(away, store)
     await worker.start()
     consumer = await stream.consumer(SCORED, GROUP, positions=worker.positions)
-    handle = pump(stream, consumer, worker.handle, topic=SCORED, group=GROUP, stage="alert")
+    told: dict[str, Any] = {"topic": SCORED, "group": GROUP, "stage": "alert", "progress": worker.progress}
+    handle = pump(stream, consumer, worker.handle, **told)
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(handle), tasks.create_task(worker.watch())]
         for topic, least in ((ALERTS, len(expected())), (DEAD, 1)):
@@ -173,6 +175,25 @@ async def test_the_pump_tries_again_and_nothing_is_lost_or_rejected_in_silence(
         "[scored] holds no mention; append it to its own topic"
     ]
     assert (await store.load_engine("engine") or SavedEngine("", {}, 0)).positions == {0: len(WORLD) + 1}
+
+
+async def test_nothing_is_saved_beyond_what_is_still_to_go_to_dead(stream: EmbeddedStream, store: Store) -> None:
+    """Invariant 1: the pump appends what a batch rejected after it; a tick or a stop may come before that."""
+    await fill(stream, [mention("x", 1).mention, pulse(1)])
+    worker = worker_on(stream, store)
+    await worker.start()
+    await worker._write()
+    await feed(stream, worker, most=500)
+    await worker.tick()
+    await worker.finish()
+    saved = await store.load_engine("engine")
+    assert saved is not None
+    assert not saved.positions
+    worker.progress.last_commit_at = datetime.now(UTC)
+    await worker.tick()
+    saved = await store.load_engine("engine")
+    assert saved is not None
+    assert saved.positions == {0: 2}
 
 
 async def test_a_tick_publishes_what_waits_before_it_saves(stream: EmbeddedStream, store: Store) -> None:

@@ -37,6 +37,7 @@ def encoder(max_tokens: int = 12, prefix: str = "w1 ") -> TextEncoder:
         (" a \n\t\u3000 b ", "a b"),
         ("caf\u0065\u0301 fiance\u0301e", "café fiancée"),
         ("\u0627\u0653", "آ"),
+        ("5\u200cستاره iPhone\u200cهای سا\u0654\u200cل", "5\u200cستاره iPhone\u200cهای سأ\u200cل"),
         ("t\u200ce\u200dr\u034fr\ufe0fi\u3164b\u115fl\u17b4e\u2800day", "terrible day"),
         ("ש\u200dי\u200cר\ufe0fות", "שירות"),
         ("کمک\u200c! می\u200c\u200c\u200dخواهم، ۲۰\u200cساله", "کمک! می\u200cخواهم، ۲۰\u200cساله"),

@@ -110,6 +110,7 @@ def test_what_an_editor_for_hebrew_or_persian_writes(query: str, text: str, expe
         ("H&M", "ולH&M", True),
         ("T", "AT&T", False),
         ("AT&T", "at AT&T.", True),
+        ("M&Ms", "הM&Ms בסופר", True),
         ("coke", "Coke&Pepsi", True),
         ("pepsi", "Coke&Pepsi", True),
         ("Coke&Pepsi", "Coke&Pepsi", True),
