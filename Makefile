@@ -47,7 +47,7 @@ develop: $(VENV)/.dev app/static/build.json ## Install what tests and linters ne
 .PHONY: test
 test: develop ## Run the tests: Python (real PostgreSQL, broker, browser) and front end; those of torch: test-torch
 	frontend/with-node npm test --silent
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # The versions of the lock without its hashes: a CPU build of torch, where one is at hand, is another file than the CUDA one.
 $(TORCH)/.torch: requirements/gpu.txt $(VENV)/.dev
