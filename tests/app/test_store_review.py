@@ -357,7 +357,7 @@ async def test_the_migration_keeps_what_is_there_both_ways(empty_database: str) 
     await store.keep("store", placed([doubted("a"), post("b")]))
     await store.label(verdict("a"))
     await store.aclose()
-    await migrate(empty_database, "-1")
+    await migrate(empty_database, "-2")
     engine, _ = make_engine(empty_database)
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM mentions"))).scalar_one() == 2

@@ -119,7 +119,7 @@ def test_two_records_are_never_read_as_one() -> None:
 async def test_a_row_too_deep_to_be_named_costs_no_other(tmp_path: Path) -> None:
     """What could be read, but not be written again for its hash, was tried for ever."""
     path = tmp_path / "a.jsonl"
-    deep = [b'{"text":"x","date":"2026-11-20","z":' + b"[" * n + b"]" * n + b"}" for n in range(940, 1001)]
+    deep = [b'{"text":"x","date":"2026-11-20","z":' + b"[" * n + b"]" * n + b"}" for n in range(600, 1001)]
     found = await listen(write(path, *deep, row(9)))
     assert posts(found)[-1].native_id == "p9"
     assert len(posts(found)) + len(letters(found)) == len(deep) + 1
