@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from alerts.moments import AHEAD, moment
 from alerts.rules import LEVELS
+from streams.normal import language
 from streams.records import Action, Mention, ScoredMention
 
 _MINUTE: Final = 60_000_000
@@ -90,7 +91,7 @@ def _gone_at(mention: Mention, now: int | None) -> int:
 
 def facet_of(mention: Mention) -> Facet:
     """Return what rules filter and group by."""
-    primary = (mention.lang or "").replace("_", "-").split("-")[0].lower()
+    primary = language(mention.lang or "").partition("-")[0]
     lang = primary if primary.isascii() and primary.isalpha() and len(primary) in (2, 3) else "und"
     return Facet(mention.source_id, lang, tuple(sorted(set(mention.queries))))
 

@@ -133,14 +133,13 @@ class EngineWorker:
         """Feed a batch, publish its events, save when it is time. A batch handled again, in whole or part, is safe."""
         async with self._turn:
             self._know_log()
-            self._unburied = None
             self.engine.believe(self._present())
             for received in batch:
                 self._feed(received)
             self._fed_at = time.monotonic()
             await self._publish()
             # The pump has yet to append what was rejected: a saved position beyond it could lose it.
-            if self._version == 0 or (time.monotonic() >= self._save_at and not self._rejected):
+            if self._version == 0 or (time.monotonic() >= self._save_at and self._buried):
                 await self._save()
             rejected, self._rejected = self._rejected, []
             if rejected:

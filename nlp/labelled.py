@@ -18,14 +18,13 @@ from typing import Final
 from nlp.families import family
 from nlp.rows import Row
 from nlp.scorer import LABELS
+from streams.normal import language
 
 LABEL: Final = "label"
 _BY_SCRIPT: Final = "{} (by script)"
 _SHOWN: Final = 10
-_OLD_CODES: Final = {"iw": "he", "in": "id", "ji": "yi"}
-"""Codes that ISO 639 withdrew and that channels still send."""
-_UNTOLD: Final = {"", "und", "unknown", "none", "null", "nan", "all", "mean of languages"}
-"""What tells no language; the last two are names of rows in the report's own tables."""
+_UNTOLD: Final = {"", "nan", "all", "mean of languages"}
+"""What tells no language here; the last two are names of rows in the report's own tables."""
 _LONGEST: Final = 35
 """Characters of the longest tag that a mention may have; what is longer, or has control characters, is no language."""
 
@@ -88,9 +87,9 @@ def _truth(row: Row, reading: Reading) -> str | None:
 
 
 def _language(row: Row, text: str, name: str) -> str:
-    said = str(row.fields.get(name) or "").strip().casefold().replace("_", "-").partition("-")[0]
+    said = language(str(row.fields.get(name) or "").strip()).partition("-")[0]
     untold = said in _UNTOLD or len(said) > _LONGEST or not said.isprintable() or "|" in said
-    return _BY_SCRIPT.format(family(text)) if untold else _OLD_CODES.get(said, said)
+    return _BY_SCRIPT.format(family(text)) if untold else said
 
 
 def read_row(row: Row, reading: Reading, survey: Survey) -> Labelled | None:

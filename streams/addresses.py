@@ -19,9 +19,10 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Annotated, Final
 
 import httpx
+from pydantic import AfterValidator
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -42,6 +43,7 @@ _NOT_PUBLIC: Final = tuple(
 _PUBLIC_V6: Final = ip_network("2000::/3")
 _WRAPPED: Final = ((ip_network("::/96"), 0), (ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80))
 """IPv6 networks with an IPv4 address inside, and how many bits stand behind it (`::ffff:0:0/96` has its own way)."""
+_HOST: Final = re.compile(r"[^\s/:@*?#\[\]]+")
 _IPV4_LIKE: Final = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)")
 
 
@@ -95,6 +97,36 @@ def guard(allow: Iterable[str] = (), trusted_hosts: Iterable[str] = (), resolve:
         except ValueError:
             names.add(plain_host(entry))
     return Guard(frozenset(names), tuple(networks), frozenset(map(plain_host, trusted_hosts)), resolve)
+
+
+def _allowable(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a setting allows; ValueError for an entry that `guard` could never match."""
+    for entry in entries:
+        if not _is_network(entry) and not _is_host(entry):
+            raise ValueError(
+                f"{entry!r} can't be allowed; write a host name alone, such as hooks.example.org, "
+                "or a network such as 10.1.0.0/16"
+            )
+    return entries
+
+
+Allowed = Annotated[tuple[str, ...], AfterValidator(_allowable)]
+"""A setting's host names and networks that may be reached."""
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ip_network(entry)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(entry: str) -> bool:
+    try:
+        return _HOST.fullmatch(plain_host(entry)) is not None
+    except AddressRefused:
+        return False
 
 
 def unwrap(address: Address) -> Address:

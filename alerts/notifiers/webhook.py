@@ -16,12 +16,10 @@ import binascii
 import hashlib
 import hmac
 import json
-import re
 import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_network
 from typing import Any, ClassVar, Final, Literal
 
 import httpx
@@ -29,7 +27,7 @@ from pydantic import Field, field_validator
 
 from alerts.notifiers import Attempt, ReceiverSettings, Reject, Retry, Sent
 from alerts.notifiers.wording import headline
-from streams.addresses import AddressRefused, checked_url, operator_hosts, plain_host
+from streams.addresses import AddressRefused, Allowed, checked_url, operator_hosts
 from streams.outgoing import outgoing_client
 from streams.records import LIVE, AlertEvent
 from streams.secrets import SecretMissing, resolve_secret
@@ -41,8 +39,6 @@ _LATER: Final = frozenset({408, 425, 429})
 _CLOCK_FAULTS: Final = frozenset({9, 10})
 """OpenSSL's verdicts "not yet valid" and "has expired": the receiver renews those, so trying again is right."""
 
-_HOST: Final = re.compile(r"[^\s/:@*?#\[\]]+")
-
 
 class WebhookReceiver(ReceiverSettings):
     """A receiver of kind webhook. `secret` is a reference: env:NAME or file:/path; `allow` see `streams.addresses`."""
@@ -50,7 +46,7 @@ class WebhookReceiver(ReceiverSettings):
     kind: Literal["webhook"] = "webhook"
     url: str = Field(max_length=2048)
     secret: str | None = None
-    allow: tuple[str, ...] = ()
+    allow: Allowed = ()
 
     @field_validator("url")
     @classmethod
@@ -63,38 +59,12 @@ class WebhookReceiver(ReceiverSettings):
             raise ValueError(f"there is no port {port}; write one from 1 to 65535, or none")
         return value
 
-    @field_validator("allow")
-    @classmethod
-    def _allowable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            if not _is_network(entry) and not _is_host(entry):
-                raise ValueError(
-                    f"{entry!r} can't be allowed; write a host name alone, such as hooks.example.org, "
-                    "or a network such as 10.1.0.0/16"
-                )
-        return value
-
     @field_validator("secret")
     @classmethod
     def _reference(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("env:", "file:/")):
             raise ValueError("must be a reference: write env:NAME or file:/absolute/path, not the secret itself")
         return value
-
-
-def _is_network(entry: str) -> bool:
-    try:
-        ip_network(entry)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_host(entry: str) -> bool:
-    try:
-        return _HOST.fullmatch(plain_host(entry)) is not None
-    except AddressRefused:
-        return False
 
 
 class WebhookNotifier:

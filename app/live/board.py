@@ -165,7 +165,8 @@ class Board:
             self.heard_today += 1
         self.stored_total += 1
         self.last_mention = max(self.last_mention or 0, item.received)
-        self._rate.add(min(received, now), 1)  # by receipt: a scorer that catches up is no storm
+        if item.published > now - _RATE_SPAN:  # history that comes at once is no storm
+            self._rate.add(item.published, 1)
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
@@ -298,11 +299,7 @@ class Board:
         return ranked[:CHOSEN]
 
     def figures(self, now: int) -> Figures:
-        """Return the KPI tiles at `now`.
-
-        The rate is of what was first heard in the last minute, whenever it was published: what is usual counts late
-        mentions, too, and a feed's are minutes old when they come.
-        """
+        """Return the KPI tiles at `now`. The rate is of what was published in the last minute and heard within it."""
         rate_usual, share_usual = self.minutes.usual(now)
         return Figures(
             per_minute=float(len(self._rate.values(now))),

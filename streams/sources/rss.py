@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Final, Literal, Self
 import httpx
 from pydantic import Field, field_validator, model_validator
 
-from streams.addresses import AddressRefused, checked_url, operator_hosts
+from streams.addresses import AddressRefused, Allowed, checked_url, operator_hosts
 from streams.outgoing import ResponseTooLarge, get_checked, outgoing_client
 from streams.source import Arrival, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.letters import letter
@@ -44,7 +44,7 @@ class RssSettings(SourceSettings):
     url: str
     poll: float = Field(default=300.0, gt=0, le=86_400)
     max_age_days: float | None = Field(default=None, gt=0)
-    allow: tuple[str, ...] = Field(default=(), description="internal host names or networks that may be reached")
+    allow: Allowed = Field(default=(), description="internal host names or networks that may be reached")
     timeout: float = Field(default=30.0, gt=0, le=300)
     max_bytes: int = Field(default=10 * 1024 * 1024, gt=0)
     stall_after: float = Field(default=900.0, gt=0, description="seconds of silence after which it is stalled")

@@ -121,7 +121,7 @@ def test_the_next_step_jumps_over_what_is_empty() -> None:
 
 @pytest.mark.parametrize(
     ("lang", "expected"),
-    [("he-IL", "he"), ("FA", "fa"), (None, "und"), ("zh_Hant", "zh"), ("x" * 30, "und"), ("ע", "und")],
+    [("iw", "he"), ("he-IL", "he"), ("FA", "fa"), (None, "und"), ("zh_Hant", "zh"), ("x" * 30, "und"), ("ע", "und")],
 )
 def test_languages_are_primary_subtags(lang: str | None, expected: str) -> None:
     assert facet_of(mention("m", 1, lang=lang).mention).lang == expected

@@ -263,17 +263,13 @@ def test_a_window_forgets() -> None:
     assert window.values(1100) == [2], "one that came out of order"
 
 
-def test_the_rate_and_what_is_usual_count_late_mentions_alike() -> None:
+def test_history_that_comes_at_once_is_no_storm() -> None:
+    """At the first start an hour of mentions is heard in seconds."""
     b = board()
-    for back in range(1, 24 * 60):
-        b.minutes.put(ms(NOW) - back * MINUTE, 30, 0)
     for number in range(120):
-        heard = NOW + timedelta(seconds=2 * number)
-        late = heard - timedelta(seconds=90)
-        b.mention(scored(str(number), received_at=heard, published_at=late), ms(heard))
-    found = b.figures(ms(heard))
-    assert found.per_minute_usual is not None
-    assert (found.per_minute, found.per_minute_usual.middle) == (30, 30)
+        then = NOW - timedelta(seconds=30 * number)
+        b.mention(scored(str(number), received_at=NOW, published_at=then), ms(NOW))
+    assert b.figures(ms(NOW)).per_minute == 2
 
 
 def test_a_ring_resumes_or_says_that_it_cannot() -> None:

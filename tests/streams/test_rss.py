@@ -459,6 +459,10 @@ async def test_a_damaged_cursor_of_our_own_stops() -> None:
 
 
 def test_settings_name_what_is_wrong() -> None:
-    for wrong, word in (({"url": "file:///etc/passwd"}, "scheme"), ({"url": "https://a", "poll": 900}, "stall_after")):
+    for wrong, word in (
+        ({"url": "file:///etc/passwd"}, "scheme"),
+        ({"url": "https://a", "poll": 900}, "stall_after"),
+        ({"url": "https://a", "allow": ("10.0.0.5/8",)}, "can't be allowed"),
+    ):
         with pytest.raises(ValidationError, match=word):
             RssSettings(id="feed", **wrong)
