@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from streams.records import DeadLetter, Mention, Tally
+
+_LONGEST_WAIT: Final = 86_400.0
 
 
 class SourceSettings(BaseModel):
@@ -31,12 +33,13 @@ class SourceSettings(BaseModel):
 class SourceUnreachable(Exception):
     """The upstream can't be reached or broke off; the supervisor tries again, not before `retry_after` seconds.
 
+    No upstream is left alone for more than a day, whatever it asks for: such an answer is more often a mistake.
     `dead` holds what came in place of mentions (the page of a captive portal): it is kept, and is no sign of life.
     """
 
     def __init__(self, reason: str, retry_after: float = 0.0, dead: Sequence[DeadLetter] = ()) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after = max(0.0, min(retry_after, _LONGEST_WAIT))
         self.dead = dead
 
 

@@ -41,7 +41,6 @@ _AT_THE_END_US: Final = 2_000_000
 _QUIET: Final = 3.0
 """Seconds without an event after which event time stands still: less than the lateness that rules allow for."""
 
-_MAX_WAIT: Final = 86_400.0
 """Seconds that an upstream may ask us to wait at most."""
 
 _REFUSALS: Final = frozenset({400, 401, 403, 404, 410})
@@ -247,4 +246,4 @@ def _refusal(error: InvalidStatus) -> Exception:
     if status in _REFUSALS:
         return SourceRefused(f"Jetstream answered {status}; check the endpoint and the collections")
     after = error.response.headers.get("retry-after", "")
-    return SourceUnreachable(f"Jetstream answered {status}", min(float(after), _MAX_WAIT) if after.isdecimal() else 0.0)
+    return SourceUnreachable(f"Jetstream answered {status}", float(after) if after.isdecimal() else 0.0)

@@ -30,7 +30,6 @@ from streams.sources.rss_entries import Entries, Reading, Seen, parse
 from streams.sources.rss_repair import NotAFeed
 
 MAX_SEEN: Final = 3000
-_MAX_WAIT: Final = 86_400.0
 _MAX_CONDITION: Final = 1024
 _VALIDATORS: Final = ("etag", "last-modified")
 _ACCEPT: Final = "application/rss+xml, application/atom+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.1"
@@ -189,12 +188,12 @@ def _refusal(response: httpx.Response, now: datetime, poll: float) -> Exception:
 
 
 def _retry_after(headers: Mapping[str, Any], now: datetime) -> float:
-    """Return the seconds that Retry-After asks for, given as a number or a date; at most a day, 0 if unreadable."""
+    """Return the seconds that Retry-After asks for, given as a number or a date; 0 if unreadable."""
     value = str(headers.get("retry-after", "")).strip()
     if value.isascii() and value.isdecimal():
-        return min(float(value), _MAX_WAIT)
+        return float(value)
     try:
         until = parsedate_to_datetime(value)
-        return min(max((until - now).total_seconds(), 0.0), _MAX_WAIT)
+        return (until - now).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return 0.0
