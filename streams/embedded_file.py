@@ -137,13 +137,12 @@ def open_file(path: Path) -> sqlite3.Connection:
 
     Raises StreamError where the file is not ours to use, StreamCorrupted where it is damaged.
     """
-    fresh = not path.exists() or path.stat().st_size == 0
     try:
         connection = connect(path, readonly=False, make=True)
     except sqlite3.Error as error:
         raise translated(error, path) from error
     try:
-        if fresh:
+        if _fresh(connection):
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
             _sync_folder(path.parent)
         _check(connection, path)
@@ -156,6 +155,12 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _fresh(connection: sqlite3.Connection) -> bool:
+    """Return whether nothing was ever made in the file: it is new, or its first start was cut off after the header."""
+    marks = [connection.execute(f"PRAGMA {mark}").fetchone()[0] for mark in ("application_id", "user_version")]
+    return not any(marks) and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
 
 
 def _sync_folder(folder: Path) -> None:

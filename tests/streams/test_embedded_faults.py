@@ -9,14 +9,15 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from streams import metrics
+from streams import embedded_file, metrics
 from streams.embedded import EmbeddedStream
+from streams.embedded_file import connect
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Tables, Work, Writer
 from streams.stream import Item, StreamCorrupted, StreamError
@@ -147,6 +148,42 @@ async def test_a_file_that_is_not_ours_is_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as link:
         link.execute("CREATE TABLE theirs (a)")
     link.close()
+    with pytest.raises(StreamError, match="not a War Room log"):
+        await EmbeddedStream.open(path)
+
+
+async def test_a_first_start_that_was_cut_off_is_no_foreign_file(path: Path) -> None:
+    path.parent.mkdir()
+    connect(path, readonly=False, make=True).close()
+    assert os.path.getsize(path) > 0  # noqa: ASYNC240, PTH202  one stat
+    stream = await EmbeddedStream.open(path)
+    await stream.append("t", numbered(3))
+    assert await all_of(stream) == [0, 1, 2]
+    await stream.aclose()
+
+
+async def test_a_disk_that_is_full_at_the_first_start_is_waited_out(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> sqlite3.Connection:
+        link = connect(path, readonly=False, make=True)
+        link.execute("PRAGMA max_page_count = 2")
+        return link
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded_file, "connect", full)
+        with pytest.raises(StreamError, match=r"disk of the log .* is full"):
+            await EmbeddedStream.open(path)
+    await (await EmbeddedStream.open(path)).aclose()
+
+
+@pytest.mark.parametrize(
+    "made", ["PRAGMA application_id = 7", "PRAGMA user_version = 7", "CREATE VIEW theirs AS SELECT 1"]
+)
+async def test_an_empty_file_of_another_program_is_left_alone(path: Path, made: str) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as link:
+        link.execute(made)
     with pytest.raises(StreamError, match="not a War Room log"):
         await EmbeddedStream.open(path)
 
