@@ -31,6 +31,9 @@ MOST_JOBS: Final = 256
 RETAIN_EVERY: Final = 30.0
 """Seconds between two looks at age; a topic over its size is looked at sooner."""
 
+SETTLED_AFTER: Final = 300.0
+"""Seconds after the opening in which groups may still be about to join: until then each group ever seen is known."""
+
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Errors after which the connection is as good as before."""
 
@@ -103,6 +106,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._tables = Tables(connection, read_topics(connection), clock)
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._opened = time.monotonic()
         self._retained = 0.0
         self._damage: StreamCorrupted | None = None
         self._durable = {name: topic.next for name, topic in self._tables.topics.items()}
@@ -228,9 +232,11 @@ class Writer:
     def _retain_step(self, name: str) -> bool:
         """Take one step of retention; True if another one should follow."""
         members = [group for topic, group in self._members() if topic == name]
+        settled = time.monotonic() - self._opened >= SETTLED_AFTER
+        policy = self._retention if settled else self._retention.patient()
 
         def step(tables: Tables) -> bool:
-            return retain(tables.connection, name, tables.topic(name), self._retention, members, tables.clock())
+            return retain(tables.connection, name, tables.topic(name), policy, members, tables.clock())
 
         outcome = self._transact([step])
         if isinstance(outcome, Exception):

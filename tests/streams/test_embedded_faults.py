@@ -252,8 +252,10 @@ async def test_waiting_appends_share_a_transaction(stream: EmbeddedStream, monke
     assert len(begun) < 60
 
 
-async def retained(stream: EmbeddedStream) -> None:
-    """Let the writer look at retention now, after its next transaction."""
+async def retained(stream: EmbeddedStream, *, settled: bool = True) -> None:
+    """Let the writer look at retention now, after its next transaction; `settled`: as if long after the start."""
+    if settled:
+        stream._log.writer._opened = -1e9
     stream._log.writer._retained = -1e9
     await stream.append("other", numbered(1))
     await stream._log.writer.submit(lambda tables: tables.topic("t"))
@@ -337,6 +339,46 @@ async def test_a_group_that_never_came_back_stops_holding_items(path: Path) -> N
     await here.commit(await (await stream.consumer("t", None)).fetch(5, 1))
     await retained(stream)
     assert await all_of(stream) == []
+    await stream.aclose()
+
+
+async def test_after_a_month_off_the_groups_that_have_not_joined_yet_lose_nothing(path: Path) -> None:
+    clock, keep = Clock(), Retention(age=timedelta(hours=72), keep_unread=False)
+    stream = await EmbeddedStream.open(path, keep, clock)
+    await (await stream.consumer("t", "scorer")).aclose()
+    await stream.append("t", numbered(3))
+    await stream.aclose()
+    clock.now += timedelta(days=31)
+    stream = await EmbeddedStream.open(path, keep, clock)
+    await stream.consumer("t", "store")
+    await retained(stream, settled=False)
+    scorer = await stream.consumer("t", "scorer")
+    assert values(await scorer.fetch(10, 1)) == [0, 1, 2]
+    assert await stream.losses() == {}
+    await stream.aclose()
+
+
+async def test_what_a_forgotten_group_had_not_read_is_counted_and_what_came_after_is_not(path: Path) -> None:
+    clock = Clock()
+    stream = await EmbeddedStream.open(path, Retention(age=timedelta(hours=72)), clock)
+    before = counted("gone")
+    gone, here = await stream.consumer("t", "gone"), await stream.consumer("t", "here")
+    await stream.append("t", numbered(5))
+    await gone.commit(await gone.fetch(2, 1))
+    await gone.aclose()
+    clock.now += timedelta(days=31)
+    await stream.append("t", numbered(2, first=5))
+    await here.commit(await here.fetch(10, 1))
+    await retained(stream)
+    assert await all_of(stream) == [5, 6]
+    assert await stream.losses() == {("t", "gone"): 3}
+    clock.now += timedelta(days=31)
+    await stream.append("t", numbered(1, first=7))
+    await here.commit(await here.fetch(10, 1))
+    await retained(stream)
+    assert await stream.losses() == {("t", "gone"): 3}
+    assert counted("gone") == before + 3
+    assert values(await (await stream.consumer("t", "gone")).fetch(10, 1)) == [7]
     await stream.aclose()
 
 
