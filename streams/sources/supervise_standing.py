@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from streams.records import LIVE, Pulse, SourceStatus, Tally
+from streams.records import LIVE, Pulse, SourceStatus, Tally, bounded
 from streams.source import Arrival, SourceSettings
 from streams.sources.checks import OLDEST
 
@@ -64,9 +64,9 @@ class Standing:
         return True
 
     def failed(self, reason: str) -> None:
-        """Take the upstream's absence or refusal."""
+        """Take the upstream's absence or refusal. The reason is cut, and what no pulse can hold in it is replaced."""
         self._fresh = False
-        self.status, self.detail = SourceStatus.UNREACHABLE, reason[:500]
+        self.status, self.detail = SourceStatus.UNREACHABLE, bounded(reason, 3000)[:500]
 
     def finished(self) -> None:
         """Take the end of a file."""

@@ -25,6 +25,7 @@ from streams.records import (
     SourceStatus,
     Tally,
     decode,
+    encode,
 )
 from streams.source import Accepted, Arrival, SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources import supervise as supervise_module
@@ -574,3 +575,13 @@ def test_a_source_that_never_connects_is_called_stalled_all_the_same() -> None:
     failed = Standing(settings(), "test", 100.0)
     failed.failed("refused")
     assert not failed.connecting(100.0)
+
+
+@pytest.mark.parametrize("reason", ["can't read \udcff.jsonl", "no\x00thing", "\U0001f4a5" * 600])
+def test_any_reason_of_a_failure_fits_into_a_pulse(reason: str) -> None:
+    standing = Standing(settings(), "test", 0.0)
+    standing.failed(reason)
+    said = standing.pulse(NOW)
+    assert decode(encode(said)) == said
+    assert len(said.detail) == min(len(reason), 500)
+    assert said.detail[:8] == reason[:8].replace("\x00", "\ufffd")
