@@ -18,7 +18,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from streams import queries_syntax as syntax
-from streams.normal import arabic_script, guess_lang, language, normalise, normalise_offsets
+from streams.normal import ZWNJ, arabic_script, guess_lang, language, normalise, normalise_offsets
 from streams.normal_words import Lattice, lattice, terms
 from streams.queries_terms import Sequence as Row
 from streams.queries_terms import sequence
@@ -80,6 +80,7 @@ class Matcher:
         self._arabic: dict[str, list[int]] = {}
         self._starts: dict[str, list[int]] = {}
         self._arabic_starts: dict[str, list[int]] = {}
+        self._names = False
         for query in queries:
             self._add(query)
         starts = self._starts.keys() | self._arabic_starts.keys()
@@ -102,6 +103,8 @@ class Matcher:
         arabic = _is_arabic(lang, mention.text)
         found = terms(normal)
         found.update(_keys(mention, lang))
+        if self._names and mention.author:  # a name takes longer to fold than all other fields together
+            found.add(f"\x1fname:{_name(mention.author.name)}")
         truth = self._present(found, arabic=arabic)
         unsure = truth & self._places.keys()
         truth -= unsure
@@ -171,6 +174,9 @@ class Matcher:
     def _field(self, field: syntax.Field) -> int:
         atom = self._atom(field.name, field.value)
         _watch(self._exact, [f"\x1f{field.name}:{field.value}"], atom)
+        if field.name == "author" and (name := _name(field.value)):
+            _watch(self._exact, [f"\x1fname:{name}"], atom)
+            self._names = True
         return atom
 
     def _words(self, row: Row) -> int:
@@ -211,14 +217,20 @@ def _watch(table: dict[str, list[int]], keys: Iterable[str], atom: int) -> None:
 
 def _keys(mention: Mention, lang: str) -> Iterator[str]:
     """Yield the look-up keys of a mention's fields; no text has a term with their first character."""
-    yield f"\x1fsource:{mention.source_id}"
-    yield f"\x1fsource:{mention.source_kind}"
-    if mention.author:
-        yield f"\x1fauthor:{mention.author.id.casefold()}"
-        yield f"\x1fauthor:{mention.author.handle.lstrip('@').casefold()}"
+    yield f"\x1fsource:{mention.source_id.casefold()}"
+    yield f"\x1fsource:{mention.source_kind.casefold()}"
+    if author := mention.author:
+        yield f"\x1fauthor:{author.id.casefold()}"
+        yield f"\x1fauthor:{author.id.removeprefix(f'{mention.source_id}/').casefold()}"
+        yield f"\x1fauthor:{author.handle.lstrip('@').casefold()}"
     subtags = lang.split("-")
     for end in range(1, len(subtags) + 1):
         yield "\x1flang:" + "-".join(subtags[:end])
+
+
+def _name(text: str) -> str:
+    """Return an author's name in the form that is compared."""
+    return " ".join(normalise(text).replace(ZWNJ, "").lstrip("@").split())
 
 
 def _is_arabic(lang: str, text: str) -> bool:

@@ -9,9 +9,10 @@ Owns the grammar, its errors and what a query must not be. Does not own how a tr
     field    = ("lang:" | "source:" | "author:") (word | phrase)
     phrase   = '"' words '"', or „words“ ״words״ «words»     word, #hashtag, @handle, prefix*
 
-Operators are upper case; `and`, `or`, `not` are words. A quote between two Hebrew letters is a gershayim, not the start
-of a phrase. Marks of direction and invisible spaces around words are nothing. Every query must need something: one that
-could match by absence alone is refused.
+Operators are upper case; `and`, `or`, `not` are words. `source:` is a source's id or kind; `author:` an author's whole
+name (compared as words are), handle, or id, kept or as the sender writes it. A quote between two Hebrew letters is a
+gershayim, not the start of a phrase. Marks of direction and invisible spaces around words are nothing. Every query must
+need something: one that could match by absence alone is refused.
 """
 
 from __future__ import annotations
@@ -256,7 +257,7 @@ def _field(name: str, token: _Token) -> Field:
     if not value.lstrip("@"):
         raise QuerySyntaxError(token.column, token.shown, f"write a value after {name}:")
     if name == "source":
-        return Field("source", value, token.column)
+        return Field("source", value.casefold(), token.column)
     return Field("author", value.lstrip("@").casefold(), token.column)
 
 
