@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from streams.addresses import AddressRefused, checked_url
 from streams.records import LIVE, MAX_TEXT, Action, Author, DeadLetter, Instant, Mention, Reach
@@ -47,14 +47,22 @@ def _web_address(value: object) -> object:
         raise ValueError(str(error)) from error
 
 
+def _keyable(value: str) -> str:
+    # Taken here, it would be a dead letter later, when the sender has been told that all is well.
+    if "\x1f" in value:
+        raise ValueError("it holds the control character 0x1F, which no id may; leave it out")
+    return value
+
+
 _Text = Annotated[str, BeforeValidator(_cleaned)]
+_Id = Annotated[_Text, AfterValidator(_keyable)]
 _Time = Annotated[Instant, BeforeValidator(_written)]
 
 
 class _Sender(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: _Text = Field(min_length=1, max_length=512)
+    id: _Id = Field(min_length=1, max_length=512)
     name: _Text = Field(default="", max_length=512)
     handle: _Text = Field(default="", max_length=512)
 
@@ -64,7 +72,7 @@ class _Sent(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: _Text = Field(default="", max_length=1024)
+    id: _Id = Field(default="", max_length=1024)
     text: _Text = Field(default="", max_length=MAX_TEXT)
     published_at: _Time | None = None
     updated_at: _Time | None = None

@@ -102,6 +102,8 @@ def test_edits_and_deletions_rise_above_what_they_change() -> None:
     ("element", "word"),
     [
         (sent(id=""), "id is missing"),
+        (sent(id="a\x1fb"), "id: it holds the control character 0x1F"),
+        (sent(author={"id": "a\x1fb"}), "author.id: it holds the control character 0x1F"),
         (sent(published_at=None), "published_at is missing"),
         (sent(published_at=1_779_706_800), "as text"),
         (sent(published_at="2026-05-25T14:00:00"), "published_at"),
