@@ -129,7 +129,7 @@ class RssSource:
             raise SourceUnreachable(f"the feed can't be reached: {error or type(error).__name__}") from error
         response = answer.response
         moved = answer.moved_to or place.url
-        if response.status_code == HTTPStatus.NOT_MODIFIED:
+        if response.status_code == HTTPStatus.NOT_MODIFIED and (place.etag or place.modified):
             return _Place(moved, place.etag, place.modified, place.seen), Arrival()
         if response.status_code != HTTPStatus.OK:
             raise _refusal(response, self._clock(), self._settings.poll)

@@ -354,6 +354,12 @@ async def test_polls_are_conditional_and_resume_from_the_cursor() -> None:
     assert asked[2]["if-modified-since"] == "Mon, 25 May 2026 10:00:00 GMT"
 
 
+async def test_not_modified_without_a_condition_is_no_sign_of_life() -> None:
+    async with server(lambda path, headers: (304, {}, b"")) as url:
+        with pytest.raises(SourceUnreachable, match="304"):
+            await polls(source(url).listen(None), 1)
+
+
 async def test_a_cut_at_every_answer_loses_nothing() -> None:
     answers = 0
 
