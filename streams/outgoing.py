@@ -105,6 +105,8 @@ def _kept(name: bytes, value: bytes) -> bool:
 
 _OF_THE_WIRE: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 _WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_ZLIB_HEADER: Final = 2
+"""Bytes that tell whether `deflate` is in zlib's frame, as the standard has it, or bare, as many servers send it."""
 
 
 class _BoundedBody(httpx.AsyncByteStream):
@@ -116,6 +118,8 @@ class _BoundedBody(httpx.AsyncByteStream):
     def __init__(self, stream: httpx.AsyncByteStream, encoding: str, most: int) -> None:
         self._stream, self._encoding, self._most = stream, encoding, most
         self._inflate = zlib.decompressobj(_WINDOWS[encoding]) if encoding in _WINDOWS else None
+        self._head = b""
+        self._known = encoding != "deflate"
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._encoding not in {"", "identity", *_WINDOWS}:
@@ -134,6 +138,13 @@ class _BoundedBody(httpx.AsyncByteStream):
         if self._inflate is None:
             yield chunk
             return
+        if not self._known:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < _ZLIB_HEADER:
+                return
+            self._known = True
+            if chunk[0] & 15 != zlib.DEFLATED or int.from_bytes(chunk[:_ZLIB_HEADER]) % 31:
+                self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         full = True
         while (chunk or full) and not self._inflate.eof:
             try:

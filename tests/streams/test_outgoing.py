@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from streams.addresses import AddressRefused, check_endpoint, checked_url, guard, is_public, operator_hosts, unwrap
-from streams.outgoing import ResponseTooLarge, get_checked, outgoing_client
+from streams.outgoing import ResponseTooLarge, _BoundedBody, get_checked, outgoing_client
 
 Served = tuple[int, dict[str, str], bytes]
 
@@ -245,9 +245,17 @@ async def test_a_redirect_to_another_host_gets_no_trust() -> None:
                 await get_checked(client, url + path, {})
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_compressed_body_is_read_whole_and_a_bomb_is_stopped(encoding: str) -> None:
-    squeeze: Callable[[bytes], bytes] = gzip.compress if encoding == "gzip" else zlib.compress
+def bare_deflate(body: bytes) -> bytes:
+    made = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return made.compress(body) + made.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "squeeze"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", bare_deflate)]
+)
+async def test_a_compressed_body_is_read_whole_and_a_bomb_is_stopped(
+    encoding: str, squeeze: Callable[[bytes], bytes]
+) -> None:
     bodies = {
         "/good": squeeze(bytes(range(256)) * 300),
         "/zeros": squeeze(bytes(100_000)),
@@ -266,6 +274,16 @@ async def test_a_compressed_body_is_read_whole_and_a_bomb_is_stopped(encoding: s
             await client.get(url + "/bomb")
         with pytest.raises(httpx.DecodingError):
             await client.get(url + "/cut")
+
+
+@pytest.mark.parametrize("squeeze", [zlib.compress, bare_deflate])
+async def test_deflate_is_told_apart_however_it_is_cut(squeeze: Callable[[bytes], bytes]) -> None:
+    class ByteByByte(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for byte in squeeze(b"some text" * 9):
+                yield bytes([byte])
+
+    assert b"".join([part async for part in _BoundedBody(ByteByByte(), "deflate", 1000)]) == b"some text" * 9
 
 
 async def test_a_body_at_the_limit_passes_and_one_above_does_not() -> None:
