@@ -118,7 +118,7 @@ def replay(
 ) -> None:
     """Replay recorded mentions through the same engine onto a wall marked REPLAY; live data is not touched.
 
-    Either FILE (JSON Lines or CSV) or --from and --to (from the store).
+    Either FILE (JSON Lines, CSV or TSV, plain or .gz) or --from and --to (from the store).
     """
     from app.logs import configure_logs  # noqa: PLC0415  commands start fast
     from app.replay import Recording, run_replay  # noqa: PLC0415  commands start fast

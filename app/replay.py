@@ -82,13 +82,14 @@ def rehearsed(configuration: Configuration, recording: Recording) -> Configurati
     console = {receiver.id for receiver in configuration.receivers if receiver.kind == "console"}
     sources: tuple[SourceSettings, ...] = ()
     if recording.file is not None:
-        suffixes = recording.file.suffixes
+        name = recording.file.name.lower().removesuffix(".gz")
         sources = (
             FileSettings(
                 id=SOURCE,
                 kind="file",
                 path=recording.file.resolve(),
-                format="csv" if ".csv" in suffixes else "jsonl",
+                format="csv" if name.endswith((".csv", ".tsv")) else "jsonl",
+                delimiter="\t" if name.endswith(".tsv") else ",",
                 speed=recording.speed,
                 realm=REPLAY,
             ),

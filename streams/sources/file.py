@@ -76,7 +76,7 @@ class FileSettings(SourceSettings):
     @property
     def bare_suffix(self) -> str:
         """Return the name's ending, without .gz."""
-        return (self.path.with_suffix("") if self.path.suffix == ".gz" else self.path).suffix.lower()
+        return (self.path.with_suffix("") if self.path.suffix.lower() == ".gz" else self.path).suffix.lower()
 
     @property
     def is_csv(self) -> bool:

@@ -139,7 +139,7 @@ class Reader:
 
 def open_binary(path: Path) -> BinaryIO:
     """Open `path` for reading bytes, unpacked if its name ends in .gz."""
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", gzip.open(path, "rb"))))
     return path.open("rb")
 
@@ -154,7 +154,7 @@ def head_of(path: Path, most: int = HEAD) -> tuple[str, int]:
 def size_of(path: Path) -> int:
     """Return the size of `path`, unpacked."""
     with open_binary(path) as file:
-        return file.seek(0, io.SEEK_END) if path.suffix != ".gz" else _skip(file)
+        return file.seek(0, io.SEEK_END) if path.suffix.lower() != ".gz" else _skip(file)
 
 
 def _skip(file: BinaryIO) -> int:

@@ -19,6 +19,7 @@ from app.replay import Recording, forget_withdrawn, rehearsed, replayed
 from app.settings import Settings
 from app.store import Store
 from streams.records import SCORED, Action, AlertEvent, AnyRecord, Pulse, ScoredMention, decode
+from streams.sources.file import FileSettings
 from streams.stream import Position
 from tests.alerts import worlds as world
 from tests.app.conftest import Served
@@ -63,6 +64,22 @@ def test_a_replay_wakes_nobody_and_watches_its_own_realm() -> None:
     assert apart.rules[0].receivers == ("console",)
     assert apart.rules[0].realms == ("replay",)
     assert [(source.id, source.kind) for source in apart.sources] == [("replay", "file")]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("POSTS.CSV", ("csv", ",")),
+        ("posts.csv.gz", ("csv", ",")),
+        ("posts.Tsv.gz", ("csv", "\t")),
+        ("my.csv.export.jsonl", ("jsonl", ",")),
+        ("posts", ("jsonl", ",")),
+    ],
+)
+def test_what_a_file_to_replay_is_stands_at_the_end_of_its_name(name: str, form: tuple[str, str]) -> None:
+    (source,) = rehearsed(parse_configuration(CONFIGURATION), Recording(Path(name), None, "live", 60.0)).sources
+    assert isinstance(source, FileSettings)
+    assert (source.format, source.delimiter) == form
 
 
 def test_a_replayed_mention_is_of_the_replay_and_keeps_its_source() -> None:

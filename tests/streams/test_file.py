@@ -37,7 +37,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 
 def write(path: Path, *lines: bytes | dict[str, Any]) -> Path:
     whole = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
-    path.write_bytes(gzip.compress(whole) if path.suffix == ".gz" else whole)
+    path.write_bytes(gzip.compress(whole) if path.suffix.lower() == ".gz" else whole)
     return path
 
 
@@ -62,7 +62,7 @@ def test_it_is_found_by_its_kind() -> None:
     assert FileSource.settings_model is FileSettings
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.jsonl.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.jsonl.gz", "A.JSONL.GZ"])
 async def test_json_lines_become_mentions(tmp_path: Path, name: str) -> None:
     more = {"author": {"id": "u1", "name": "Dana", "handle": "@d"}, "likes": 3, "lang": "he", "url": "https://x/1"}
     found = await listen(write(tmp_path / name, row(0, **more), b"", row(1)))
