@@ -32,6 +32,7 @@ FULL_CHECK_BYTES: Final = 512 * 2**20
 FETCH_BYTES: Final = 8 * 2**20
 """A fetch ends after about this many bytes, whatever the number of items it may return."""
 
+_FEW: Final = 100
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SCHEMA: Final = f"""
@@ -52,7 +53,7 @@ _IDENTITY: Final = "CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL)"
 
 @dataclass(slots=True)
 class Topic:
-    """A topic's counters: its table, the next offset, the bytes it holds, and its newest append time in µs."""
+    """A topic's counters: its table, the next offset, the bytes it holds, and its last append time in µs."""
 
     id: int
     next: int
@@ -246,7 +247,10 @@ def read_items(connection: sqlite3.Connection, path: Path, topic: Topic, start: 
 
 
 def first_item(connection: sqlite3.Connection, topic: Topic, start: int) -> tuple[int, int] | None:
-    """Return offset and append time (µs) of the oldest item from `start` on; None if there is none."""
-    sql = f"SELECT offset, at FROM {topic.table} WHERE offset >= ? ORDER BY offset LIMIT 1"  # noqa: S608  a number
-    row = connection.execute(sql, (start,)).fetchone()
-    return None if row is None else (row[0], row[1])
+    """Return the offset of the oldest item from `start` on, and when it was in the log (µs); None if there is none.
+
+    That is its append time, or an earlier one of the next few: then its own was stamped by a clock that was ahead.
+    """
+    few = f"SELECT offset, at FROM {topic.table} WHERE offset >= ? ORDER BY offset LIMIT {_FEW}"  # noqa: S608  a number
+    row = connection.execute(f"SELECT min(offset), min(at) FROM ({few})", (start,)).fetchone()  # noqa: S608  as above
+    return None if row[0] is None else (row[0], row[1])

@@ -34,6 +34,9 @@ RETAIN_EVERY: Final = 30.0
 SETTLED_AFTER: Final = 300.0
 """Seconds after the opening in which groups may still be about to join: until then each group ever seen is known."""
 
+_SLEW: Final = 60_000_000
+"""Microseconds by which a wall clock may go back and the append time does not."""
+
 _HARMLESS: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Errors after which the connection is as good as before."""
 
@@ -56,9 +59,14 @@ class Tables:
         return found
 
     def append(self, name: str, items: Sequence[Item]) -> None:
-        """Add `items` at the end of the topic. The append time never goes back, whatever the wall clock does."""
+        """Add `items` at the end of the topic.
+
+        The append time does not go back where the wall clock is put right by a little. After more it does: else one
+        append by a clock that was a day ahead would stamp all others for a day, and no reader would seem behind.
+        """
         topic = self.topic(name)
-        topic.last_at = max(topic.last_at, micros(self.clock()))
+        now = micros(self.clock())
+        topic.last_at = max(topic.last_at, now) if topic.last_at - now <= _SLEW else now
         rows = [
             (topic.next + index, topic.last_at, checksum(item.key, item.value), item.key, item.value)
             for index, item in enumerate(items)

@@ -20,7 +20,7 @@ from streams.embedded import EmbeddedStream
 from streams.embedded_file import connect
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Tables, Work, Writer
-from streams.stream import Item, StreamCorrupted, StreamError
+from streams.stream import Item, Lag, StreamCorrupted, StreamError
 from tests.contracts.stream_contract import numbered, values
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -382,17 +382,33 @@ async def test_what_a_forgotten_group_had_not_read_is_counted_and_what_came_afte
     await stream.aclose()
 
 
-async def test_append_time_never_goes_back_with_the_wall_clock(path: Path) -> None:
+async def test_append_time_does_not_go_back_with_a_wall_clock_that_is_put_right(path: Path) -> None:
     clock = Clock()
     stream = await EmbeddedStream.open(path, clock=clock)
     await stream.append("t", numbered(1))
-    clock.now -= timedelta(hours=3)
+    clock.now -= timedelta(seconds=59)
     await stream.append("t", numbered(1))
     async with aclosing(await stream.consumer("t", None)) as tail:
         assert [one.appended_at for one in await tail.fetch(9, 1)] == [NOW, NOW]
     clock.now = NOW + timedelta(seconds=90)
     async with aclosing(await stream.consumer("t", None)) as tail:
         assert (await tail.lag()).seconds == 90.0
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("read", [0, 1])
+async def test_one_append_by_a_clock_a_day_ahead_does_not_hide_who_is_behind(path: Path, read: int) -> None:
+    clock = Clock()
+    stream = await EmbeddedStream.open(path, clock=clock)
+    clock.now += timedelta(days=1)
+    await stream.append("t", numbered(1))
+    clock.now = NOW
+    await stream.append("t", numbered(1, first=1))
+    tail = await stream.consumer("t", None)
+    if read:
+        await tail.fetch(read, 1)
+    clock.now += timedelta(hours=6)
+    assert await tail.lag() == Lag(2 - read, 6 * 3600.0)
     await stream.aclose()
 
 
