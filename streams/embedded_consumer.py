@@ -32,10 +32,10 @@ class EmbeddedConsumer:
         self._check_open()
         if not await self._log.wait_beyond(self._topic, self._next, wait):
             return ()
-        place, path = self._next, self._log.path
+        place, path, end = self._next, self._log.path, self._log.ends[self._topic]
         table = await self._topic_table()
         found = await self._log.readers.run(lambda link: read_items(link, path, table, place, most))
-        following = found[-1].position.offset + 1 if found else self._log.ends[self._topic]
+        following = found[-1].position.offset + 1 if found else end
         reached = found[0].position.offset if found else following
         if reached > place:
             _logger.error(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from streams import embedded_file, metrics
 from streams.embedded import EmbeddedStream
 from streams.embedded_file import connect
+from streams.embedded_log import Readers
 from streams.embedded_retention import Retention
 from streams.embedded_writer import Tables, Work, Writer
 from streams.stream import Item, Lag, StreamCorrupted, StreamError
@@ -300,6 +301,25 @@ async def test_age_takes_unread_items_only_where_that_was_configured(path: Path)
     assert values(await tail.fetch(100, 1)) == [10]
     assert counted("tail") == tailed + 10
     await stream.aclose()
+
+
+async def test_what_comes_while_a_reader_finds_that_all_is_gone_is_read(
+    stream: EmbeddedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stream.append("t", numbered(5))
+    tail = await stream.consumer("t", None)
+    await stream._log.writer.submit(lambda tables: tables.connection.execute("DELETE FROM items_1") and None)
+    real = Readers.run
+
+    async def slow(readers: Readers, read: Callable[[sqlite3.Connection], object]) -> object:
+        found = await real(readers, read)
+        await stream.append("t", numbered(1, first=5))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Readers, "run", slow)
+        assert await tail.fetch(10, 1) == []
+    assert values(await tail.fetch(10, 1)) == [5]
 
 
 async def test_size_is_a_hard_limit_and_what_it_takes_unread_is_said(
