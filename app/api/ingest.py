@@ -5,6 +5,7 @@ Owns reading a bounded body and the HTTP form of the answer. Does not own signat
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +15,8 @@ from fastapi.responses import JSONResponse
 from streams.sources.webhook import WebhookSource
 
 MAX_BODY: Final = 256 * 1024
+BODY_WITHIN: Final = 30.0
+"""Seconds that a sender has for a body."""
 
 
 def ingest_routes(find: Callable[[str], WebhookSource | None], known: Callable[[str], bool]) -> APIRouter:
@@ -41,10 +44,18 @@ def ingest_routes(find: Callable[[str], WebhookSource | None], known: Callable[[
 
 
 async def bounded_body(request: Request, most: int, remedy: str) -> bytes:
-    """Return the body of at most `most` bytes; 413 with the remedy for a longer one, without reading it all."""
+    """Return the body of at most `most` bytes; 413 with the remedy for a longer one, without reading it all.
+
+    One that is not there in time is a 408 and the end of the connection: whoever sends slowly would hold it for ever.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, f"body: more than {most} bytes; {remedy}")
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise HTTPException(status.HTTP_413_CONTENT_TOO_LARGE, f"body: more than {most} bytes; {remedy}")
+    except TimeoutError as error:
+        late = f"body: not there within {BODY_WITHIN:g} seconds; send it again at once"
+        raise HTTPException(status.HTTP_408_REQUEST_TIMEOUT, late, {"connection": "close"}) from error
     return bytes(body)

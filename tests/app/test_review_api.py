@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +12,7 @@ from typing import Any, get_args
 import httpx
 import pytest
 
+from app.api import ingest
 from app.api.review import MAX_BODY, Labels
 from app.store import SKIP
 from app.store.database import StoreUnavailable
@@ -158,6 +160,16 @@ async def test_a_body_without_end_is_refused_and_other_types_too(client: httpx.A
         refused = await client.post("/api/review", content=b"{}", headers={"content-type": kind})
         assert refused.status_code == 415
     assert (await client.post("/api/review", content=b"{}")).status_code == 415
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "BODY_WITHIN", 0.2)
+    reader, writer = await asyncio.open_connection(*served.host.split(":"))
+    head = ("POST /api/review HTTP/1.1", f"Host: {served.host}", "Content-Type: application/json", "Content-Length: 9")
+    writer.write("\r\n".join((*head, "", "{")).encode())
+    with contextlib.closing(writer):
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize(
