@@ -1,6 +1,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -249,7 +250,7 @@ async def test_a_kill_between_append_and_save_repeats_but_loses_nothing(stream: 
     await run(Scripted(steps), stream, log)
     found = await mentions(stream)
     assert sorted(set(found)) == [(f"post{number}", 1) for number in range(6)]
-    assert len(found) <= 7
+    assert max(Counter(found).values()) <= 2, "one batch is repeated, however many came together"
 
 
 async def test_the_cursor_is_saved_only_after_the_append_and_then_the_caller_is_told(stream: EmbeddedStream) -> None:
