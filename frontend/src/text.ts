@@ -2,7 +2,8 @@
  * Untrusted text as pieces that a card can show safely: what is removed, what is marked, what is isolated.
  *
  * Owns removal of direction overrides and control characters, the split at matched words, the isolation of handles,
- * links and numbers, and the cut to the first matched word. Pieces become text nodes; nothing here makes markup.
+ * links and numbers that would be turned round, and the cut to the first matched word. Pieces become text nodes; nothing
+ * here makes markup.
  */
 
 /** A stretch of text; `mark` where a query matched. */
@@ -11,7 +12,7 @@ export interface Piece {
   readonly mark: boolean;
 }
 
-/** Pieces that belong together; `isolate` where they must not take part in the line's direction (a handle, a number). */
+/** Pieces that belong together; `isolate` where they must not take part in the line's direction (a handle, a phone number). */
 export interface Run {
   readonly isolate: boolean;
   readonly pieces: readonly Piece[];
@@ -23,9 +24,31 @@ const OVERRIDES = /[\u202A-\u202E\u2066-\u2069]/;
 const BREAKS = /[\t\n\v\f\r\u0085\u2028\u2029]/;
 const CONTROLS = /[\u0000-\u001F\u007F-\u009F\uFEFF\uFFF9-\uFFFB]/;
 
-/** Links, e-mail addresses, handles, and digit groups such as 15:30, 1,204 or 054-123. Bounded: hostile text costs no more. */
-const ISOLATES =
-  /https?:\/\/\S+|[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[A-Za-z0-9.-]+|[@#][A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*|\d[\d.,:/-]*\d|\d/g;
+/** Links without the punctuation that ends their sentence, e-mail addresses, handles. Bounded: hostile text costs no more. */
+const NAMES = String.raw`https?:\/\/\S*[^\s.,:;!?…)\]}"'»״׳،؛؟]|[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[A-Za-z0-9.-]+|[@#](?=[0-9_]{0,40}[A-Za-z])[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*`;
+
+/** No Arabic-Indic ones: their order is their own, and no isolate changes it. */
+const DIGIT = '[0-9۰-۹]';
+/**
+ * What the standard order (UAX #9) would turn round in a line from right to left: groups of a phone number, of a date
+ * with hyphens, a sign and its number, a number and the Latin word after its hyphen. All else it gets right, and only
+ * where it sees the digits: LY315, 50%, 12/05/2026, and 10-15, which Arabic and Persian read from the right.
+ */
+const NUMBERS = [
+  `\\+${DIGIT}[0-9۰-۹() -]{5,18}${DIGIT}`,
+  `\\(?[0۰]${DIGIT}{1,3}\\)?[ -]?${DIGIT}{3,4}[ -](?:${DIGIT}{2}[ -]${DIGIT}{2}|${DIGIT}{3,4})`,
+  `[0۰]${DIGIT}{1,3}[ -]${DIGIT}{5,8}`,
+  `${DIGIT}{1,5}(?:-${DIGIT}{1,8}){2,6}`,
+  // A sign, unless it is the hyphen of a Hebrew prefix (ב -15) or of a range (10 -15).
+  `(?<=^|[\\s(\\["'«])(?<!\\p{N}\\s|(?<!\\p{L})[ובלכמשה]\\s)[+±−-][$€£¥₪]?${DIGIT}+(?:[.,٫٬]${DIGIT}+)*(?:\\s?[%٪‰°]|[$€£¥₪]|[A-Za-z]{1,8})?`,
+  `${DIGIT}{1,6}-[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+| [A-Za-z][A-Za-z0-9]*){0,6}`,
+].join('|');
+const ISOLATES = new RegExp(
+  `${NAMES}|(?<![A-Za-z_\\p{N}]|\\p{N}[.,:/-])(?<number>${NUMBERS})(?![A-Za-z_\\p{N}%٪$€£¥₪]|[.,:/-]\\p{N})`,
+  'gu',
+);
+const LETTER = /\p{L}/u;
+const RIGHT_TO_LEFT = /[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/;
 
 /** Characters before the first matched word that a card keeps when it has to cut. */
 const LEAD = 60;
@@ -52,15 +75,28 @@ export function runs(text: string, marks: readonly (readonly [number, number])[]
   const from = lead(shown, marked, most);
   const found: Run[] = from > 0 ? [{ isolate: false, pieces: [{ text: ELLIPSIS, mark: false }] }] : [];
   let at = from;
+  let latin = false;
   const scan = new RegExp(ISOLATES);
   scan.lastIndex = from;
   for (let match = scan.exec(shown); match !== null; match = scan.exec(shown)) {
+    latin = afterLatin(shown, at, match.index) ?? latin;
+    // Numbers after Latin letters belong to them (Boeing 737-800-X): isolated, they would change places.
+    if (latin && match.groups?.['number'] !== undefined) continue;
     if (match.index > at) found.push(run(shown, marked, at, match.index, false));
     at = match.index + match[0].length;
     found.push(run(shown, marked, match.index, at, true));
   }
   if (at < shown.length) found.push(run(shown, marked, at, shown.length, false));
   return found;
+}
+
+/** Whether the last letter of [from, to) is of a script that runs from left to right; undefined where there is none. */
+function afterLatin(shown: string, from: number, to: number): boolean | undefined {
+  for (let at = to - 1; at >= from; at--) {
+    const char = shown.charAt(at);
+    if (LETTER.test(char)) return !RIGHT_TO_LEFT.test(char);
+  }
+  return undefined;
 }
 
 /** Remove what may not be shown, and carry along for each remaining UTF-16 unit whether it is marked. */
