@@ -27,6 +27,25 @@ export function reloadReason(now: Condition): 'memory' | 'quiet hour' | null {
   return now.hour === now.quietHour && now.up > YOUNG && !now.busy ? 'quiet hour' : null;
 }
 
+/** How long a page that failed waits before it reloads, ms: what broke a young one will break the next as soon. */
+export function mending(up: number): number {
+  return Math.max(30_000, 300_000 - up);
+}
+
+/** Call `heard` with each error that nothing caught. Events without one are the browser's own remarks (ResizeObserver). */
+export function faults(heard: (error: unknown) => void, page: Pick<Window, 'addEventListener' | 'removeEventListener'> = window): () => void {
+  const thrown = (event: ErrorEvent): void => {
+    if (event.error instanceof Error) heard(event.error);
+  };
+  const rejected = (event: PromiseRejectionEvent): void => heard(event.reason);
+  page.addEventListener('error', thrown);
+  page.addEventListener('unhandledrejection', rejected);
+  return () => {
+    page.removeEventListener('error', thrown);
+    page.removeEventListener('unhandledrejection', rejected);
+  };
+}
+
 /** Reload, but only once the server answers for this very page: a wall must never end on the browser's error page. */
 export async function reload(page: Pick<Window, 'fetch' | 'location'> = window): Promise<boolean> {
   try {

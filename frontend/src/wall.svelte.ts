@@ -9,7 +9,7 @@ import { age, freshness, type Freshness, type Proof } from './freshness';
 import type { Screen } from './screen';
 import { Feed } from './socket';
 import type { WallState } from './state';
-import { heap, reload, reloadReason, shift } from './upkeep';
+import { faults, heap, mending, reload, reloadReason, shift } from './upkeep';
 
 const TICK = 200;
 const BUILD_WITHIN = 300_000;
@@ -23,6 +23,8 @@ export class Wall {
   word = $state<Freshness>('connecting');
   /** The newest moment that was proved, ms of server time; null before the first. */
   proved = $state<number | null>(null);
+  /** An error that no part of the page caught: what is shown may stand still, so it counts as stale until the reload. */
+  broken = $state(false);
   /** Age of what is shown, ms, five times a second. */
   age = $state(0);
   shift = $state.raw({ x: 0, y: 0 });
@@ -60,7 +62,9 @@ export class Wall {
   start(): () => void {
     this.#feed.start();
     this.#ticker = setInterval(() => this.#tick(), TICK);
+    const deaf = faults((error) => this.#broke(error));
     return () => {
+      deaf();
       this.#feed.close();
       clearInterval(this.#ticker);
       clearTimeout(this.#reload);
@@ -96,7 +100,7 @@ export class Wall {
   #look(at: number): void {
     const now = this.#clock.now(at) ?? Date.now();
     this.age = age(this.#proof, now);
-    this.word = freshness(this.#proof, now);
+    this.word = this.broken ? 'stale' : freshness(this.#proof, now);
     this.proved = this.#proof.pulse;
     // A stale wall does not take turns, or it would look alive; what is deleted still leaves it.
     if (this.word !== 'stale') this.#turn = at;
@@ -127,15 +131,27 @@ export class Wall {
     if (hash !== '' && hash !== __BUILD__) this.#planReload(BUILD_WITHIN);
   }
 
+  /** A part of the page failed, and says so in its place; only a reload brings it back. */
+  readonly failed = (error: unknown): void => {
+    console.error(error);
+    this.#planReload(60_000, mending(performance.now() - this.#loaded));
+  };
+
+  #broke(error: unknown): void {
+    this.broken = true;
+    this.word = 'stale';
+    this.failed(error);
+  }
+
   /** Spread over `within` ms, so that a hundred screens do not reload in one second; tried again while it fails. */
-  #planReload(within: number): void {
+  #planReload(within: number, after = 0): void {
     if (this.#reload !== undefined) return;
     this.#reload = setTimeout(() => {
       void reload().then((done) => {
         this.#reload = undefined;
         if (!done) this.#planReload(60_000);
       });
-    }, Math.random() * within);
+    }, after + Math.random() * within);
   }
 }
 

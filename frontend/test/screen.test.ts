@@ -1,7 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { placesIn } from '../src/layout.svelte';
 import { screen } from '../src/screen';
-import { HEAP_MOST, reload, reloadReason, shift } from '../src/upkeep';
+import { faults, HEAP_MOST, mending, reload, reloadReason, shift } from '../src/upkeep';
 
 describe('screen', () => {
   it.each([
@@ -55,6 +55,25 @@ describe('upkeep', () => {
     const page = { fetch, location: { href: 'http://127.0.0.1/wall', reload: () => void (times += 1) } };
     expect(await reload(page as unknown as Window)).toBe(reloaded);
     expect(times).toBe(reloaded ? 1 : 0);
+  });
+
+  it('reloads a page that failed after a pause: a young one as late as its fault would come again', () => {
+    expect(mending(0)).toBe(300_000);
+    expect(mending(240_000)).toBe(60_000);
+    expect(mending(86_400_000)).toBe(30_000);
+  });
+
+  it('hears what nothing caught, and not the remarks of the browser', () => {
+    const page = new EventTarget();
+    const heard = vi.fn();
+    const deaf = faults(heard, page as unknown as Window);
+    const fault = new Error('each_key_duplicate');
+    page.dispatchEvent(Object.assign(new Event('error'), { error: null, message: 'ResizeObserver loop' }));
+    page.dispatchEvent(Object.assign(new Event('error'), { error: fault }));
+    page.dispatchEvent(Object.assign(new Event('unhandledrejection'), { reason: fault }));
+    deaf();
+    page.dispatchEvent(Object.assign(new Event('error'), { error: fault }));
+    expect(heard.mock.calls).toEqual([[fault], [fault]]);
   });
 
   it('shifts the picture by single steps within 8 px and reaches all of them', () => {

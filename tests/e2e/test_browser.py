@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Dialog, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Locator, Page, Route, WebSocketRoute, sync_playwright
 
 from app.api.walls import STATIC
 from tests.process import ROOT, Place, WarRoom
@@ -51,6 +51,32 @@ SIDES: Final = """article => {
     left: Math.min(...lines.map(line => line.left)) - box.left,
     right: box.right - Math.max(...lines.map(line => line.right)),
   };
+}"""
+
+NUMBERS: Final = {
+    "ולמורה: טיסה LY315 עם Galaxy S24 ב-50%, ועוד $250, ירידה -5%, טל 054 123 4567 בין 10-15 לפי @user_1": (
+        *("LY315", "Galaxy S24", "50%", "$250", "-5%", "054 123 4567", "10-15", "@user_1"),
+    ),
+    "ولمورا: پرواز W5112 ساعت ۱۰:۳۰ تا ۱۴۰۴-۰۵-۱۲ تلفن ۰۲۱-۱۲۳۴۵۶۷۸ نفر ۱۲۳ و iPhone 15 در #abc": (
+        *("W5112", "۱۰:۳۰", "۱۴۰۴-۰۵-۱۲", "۰۲۱-۱۲۳۴۵۶۷۸", "۱۲۳", "iPhone 15", "#abc"),
+    ),
+    "ولمورا: رحلة FZ123 هاتف 050 123 4567 وباء COVID-19 حتى 12/05/2026 بين 10-15 سعر 1,250.50": (
+        *("FZ123", "COVID-19", "12/05/2026", "050 123 4567", "15-10", "1,250.50"),
+    ),
+}
+"""Texts, and what a reader must see in them from left to right; a range in Arabic is read from the right."""
+GLYPHS: Final = """element => {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const glyphs = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode())
+    for (let index = 0; index < node.length; index++) {
+      const range = document.createRange();
+      range.setStart(node, index);
+      range.setEnd(node, index + 1);
+      const box = range.getBoundingClientRect();
+      if (box.width > 0) glyphs.push([Math.round((box.top + box.bottom) / 40), box.left, node.data[index]]);
+    }
+  return glyphs.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(glyph => glyph[2]).join('');
 }"""
 
 
@@ -155,6 +181,15 @@ def test_each_mention_has_its_own_direction(browser: Browser, up: WarRoom) -> No
     screen.page.close()
 
 
+def test_numbers_keep_their_order_in_lines_from_right_to_left(browser: Browser, up: WarRoom) -> None:
+    screen = Screen(browser, up.address())
+    for identity, seen in zip(say(up, *NUMBERS), NUMBERS.values(), strict=True):
+        glyphs = screen.card(identity).locator(".text").evaluate(GLYPHS)
+        assert [part for part in seen if part not in glyphs] == [], glyphs
+    screen.picture("numbers")
+    screen.page.close()
+
+
 def test_hostile_text_is_text(browser: Browser, up: WarRoom) -> None:
     screen = Screen(browser, up.address())
     (identity,) = say(up, HOSTILE)
@@ -171,6 +206,66 @@ def test_hostile_text_is_text(browser: Browser, up: WarRoom) -> None:
     )
     assert override, "a bidi override in the text does not turn what stands beside it"
     screen.page.close()
+
+
+class Stage:
+    """A wall whose server the test plays: the snapshot of a real one, altered, and what it sends after it."""
+
+    def __init__(self, browser: Browser, address: str, **changed: object) -> None:
+        url = f"{address}/api/wall/live/snapshot"
+        while (answer := httpx.get(url)).status_code == 503:  # until the hub has read what is stored
+            time.sleep(0.1)
+        self.snapshot = answer.json() | changed
+        self._sockets: list[WebSocketRoute] = []
+        self.page: Page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.route("**/api/wall/live/snapshot", self._answer)
+        self.page.route_web_socket("**/ws**", lambda socket: self._sockets.append(socket))
+        self.page.goto(f"{address}/wall/live")
+        self.page.locator(".tiles .value").first.wait_for()
+
+    def _answer(self, route: Route) -> None:
+        route.fulfill(json=self.snapshot)
+
+    def send(self, per_minute: int, **changed: object) -> None:
+        """Send a delta, and wait until its rate is on the wall."""
+        before = self.snapshot["seq"]
+        self.snapshot["seq"] += 1
+        figures = self.snapshot["figures"] | {"per_minute": per_minute}
+        frame = {"t": "d", "epoch": self.snapshot["epoch"], "from": before, "seq": before + 1, "figures": figures}
+        now = int(time.time() * 1000)
+        self._sockets[-1].send(json.dumps(frame | {"ts": now, "pulse": now} | changed))
+        self.page.locator(".tiles .value", has_text=str(per_minute)).wait_for(timeout=5_000)
+
+
+def source(identity: str, realm: str) -> dict[str, object]:
+    counts = dict.fromkeys(("received", "matched", "duplicated", "dead", "late", "gaps", "reconnects"), 0)
+    said = {"id": identity, "kind": "file", "realm": realm, "status": "live", "detail": "", "last": None}
+    return said | counts
+
+
+def test_a_source_of_two_realms_does_not_stop_the_wall(browser: Browser, up: WarRoom) -> None:
+    stage = Stage(browser, up.address(), sources=[source("demo", "rehearsal")])
+    stage.send(101, sources=[source("demo", "rehearsal"), source("demo", "live")])
+    stage.send(102)
+    assert stage.page.locator('[data-source="demo"]').count() == 2
+    assert stage.errors == []
+    stage.page.close()
+
+
+def test_a_part_that_fails_says_so_and_leaves_the_others(browser: Browser, up: WarRoom) -> None:
+    stage = Stage(browser, up.address(), sources=[source("demo", "live")])
+    stage.send(101, sources=[source("demo", "live") | {"id": None}])
+    stage.send(102)
+    assert "cannot be shown" in stage.page.get_by_role("alert").inner_text()
+    assert stage.page.locator('[data-freshness="live"]').count() == 1
+    stage.page.evaluate("setTimeout(() => { throw new Error('nobody caught it') })")
+    stage.page.locator('[data-freshness="stale"]').wait_for(timeout=2_000)
+    stage.send(103)
+    assert stage.page.locator('[data-freshness="stale"]').count() == 1
+    assert stage.errors == ["nobody caught it"]
+    stage.page.close()
 
 
 def test_the_page_outlives_its_server(here: Place, browser: Browser, up: WarRoom) -> None:
