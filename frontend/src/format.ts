@@ -29,8 +29,10 @@ export function percent(share: number): string {
   return `${WHOLE.format(share * 100)}${NBSP}%`;
 }
 
-/** Seconds with tenths, `0.6 s`; whole from a hundred on. */
+/** Seconds with tenths, `0.6 s`; whole from a hundred on; from a thousand on as an age, days whole: at most `27 h 46`. */
 export function seconds(value: number): string {
+  if (value >= 100 * 3_600) return `${Math.floor(value / 86_400)}${NBSP}d`;
+  if (value >= 1_000) return span(Math.floor(value / 60));
   return `${value < 100 ? TENTH.format(value) : WHOLE.format(value)}${NBSP}s`;
 }
 
@@ -40,10 +42,13 @@ export function ago(ms: number): string {
   if (s < 1) return 'now';
   if (s < 60) return `${s}${NBSP}s`;
   const min = Math.floor(s / 60);
-  if (min < 60) return `${min}${NBSP}min`;
   const h = Math.floor(min / 60);
-  if (h < 24) return `${h}${NBSP}h${NBSP}${two(min % 60)}`;
+  if (h < 24) return span(min);
   return `${Math.floor(h / 24)}${NBSP}d${NBSP}${two(h % 24)}${NBSP}h`;
+}
+
+function span(min: number): string {
+  return min < 60 ? `${min}${NBSP}min` : `${Math.floor(min / 60)}${NBSP}h${NBSP}${two(min % 60)}`;
 }
 
 /** The pill's age, from ms: tenths below a minute, then `1 min 05 s`, `2 h 05 min`. */

@@ -14,6 +14,10 @@ describe('numbers', () => {
     expect(plain(percent(0.524))).toBe('52 %');
     expect(plain(seconds(0.62))).toBe('0.6 s');
     expect(plain(seconds(312.4))).toBe('312 s');
+    expect(plain(seconds(1_234))).toBe('20 min');
+    expect(plain(seconds(12_345.6))).toBe('3 h 25');
+    expect(plain(seconds(99_999))).toBe('27 h 46');
+    expect(plain(seconds(400_000))).toBe('4 d');
     expect(things(1, 'gap')).toBe('1 gap');
     expect(things(0, 'gap')).toBe('0 gaps');
   });

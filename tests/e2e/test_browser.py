@@ -79,6 +79,13 @@ GLYPHS: Final = """element => {
   return glyphs.sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(glyph => glyph[2]).join('');
 }"""
 
+SPARE: Final = """element => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const room = element.closest('dd, dt, .sources').getBoundingClientRect();
+  return Math.min(room.right, innerWidth) - range.getBoundingClientRect().right;
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -211,22 +218,25 @@ def test_hostile_text_is_text(browser: Browser, up: WarRoom) -> None:
 class Stage:
     """A wall whose server the test plays: the snapshot of a real one, altered, and what it sends after it."""
 
-    def __init__(self, browser: Browser, address: str, **changed: object) -> None:
+    def __init__(self, browser: Browser, address: str, width: int = 1920, **changed: object) -> None:
         url = f"{address}/api/wall/live/snapshot"
         while (answer := httpx.get(url)).status_code == 503:  # until the hub has read what is stored
             time.sleep(0.1)
         self.snapshot = answer.json() | changed
         self._sockets: list[WebSocketRoute] = []
-        self.page: Page = browser.new_page(viewport={"width": 1920, "height": 1080})
+        self.page: Page = browser.new_page(viewport={"width": width, "height": 1080})
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.route("**/api/wall/live/snapshot", self._answer)
-        self.page.route_web_socket("**/ws**", lambda socket: self._sockets.append(socket))
+        self.page.route_web_socket("**/ws**", self._connected)
         self.page.goto(f"{address}/wall/live")
         self.page.locator(".tiles .value").first.wait_for()
 
     def _answer(self, route: Route) -> None:
         route.fulfill(json=self.snapshot)
+
+    def _connected(self, socket: WebSocketRoute) -> None:
+        self._sockets.append(socket)
 
     def send(self, per_minute: int, **changed: object) -> None:
         """Send a delta, and wait until its rate is on the wall."""
@@ -265,6 +275,16 @@ def test_a_part_that_fails_says_so_and_leaves_the_others(browser: Browser, up: W
     stage.send(103)
     assert stage.page.locator('[data-freshness="stale"]').count() == 1
     assert stage.errors == ["nobody caught it"]
+    stage.page.close()
+
+
+def test_a_narrow_phone_cuts_no_figure_and_no_status(browser: Browser, up: WarRoom) -> None:
+    wide = source("WWWWMMMMWWWWMMMMWWMM", "live") | {"status": "unreachable", "last": 1}
+    stage = Stage(browser, up.address(), width=360, sources=[wide])
+    stage.send(101, figures=stage.snapshot["figures"] | {"per_minute": 101, "delay_p95": 99_999.0, "urgent": 999_940})
+    for part in stage.page.locator(".tiles dd, .tiles dt, footer li > b, footer li > span").all():
+        spare = part.evaluate(SPARE)
+        assert spare >= -1, f"{part.inner_text()} is cut by {-spare} px"
     stage.page.close()
 
 
