@@ -1,8 +1,8 @@
 /**
  * The server's time, estimated from the frames it sends: a wall box with a wrong clock shows right ages all the same.
  *
- * Owns the offset. Does not own timers: the caller passes readings of a monotonic clock, in ms, so steps of the box's
- * own clock are never seen. The least of (received - ts) over the last frames is the one that waited least in a buffer;
+ * Owns the offset. Does not own timers: the caller passes readings of a monotonic clock, in ms, so a wrong clock of
+ * the box, or one that is set, moves nothing for longer than until the next frame. The least of (received - ts) over the last frames is the one that waited least in a buffer;
  * a frame that hung in a proxy for ten seconds therefore looks ten seconds old.
  */
 
@@ -28,5 +28,33 @@ export class ServerClock {
   /** Server time in ms at the monotonic reading `at`; null before the first frame. */
   now(at: number): number | null {
     return this.#offset === null ? null : at - this.#offset;
+  }
+}
+
+/** The box's own clock does not run away from the monotonic one by more between two readings, ms, but in a sleep. */
+const SLEPT = 5_000;
+
+/**
+ * A monotonic clock that goes on while the box sleeps: the browser's may stand still then, and what is shown would look
+ * as young as before. The box's own clock tells; where it was but set forward, `woke` and the next frame mend that, too.
+ */
+export class Uptime {
+  readonly #woke: () => void;
+  #ahead: number | null = null;
+  #slept = 0;
+
+  constructor(woke: () => void) {
+    this.#woke = woke;
+  }
+
+  now(monotonic = performance.now(), own = Date.now()): number {
+    const ahead = own - monotonic;
+    const slept = ahead - (this.#ahead ?? ahead);
+    this.#ahead = ahead;
+    if (slept > SLEPT) {
+      this.#slept += slept;
+      this.#woke();
+    }
+    return monotonic + this.#slept;
   }
 }

@@ -97,8 +97,12 @@ export class Feed {
       const url = `${origin}/api/wall/${realm}/snapshot`;
       const answer = await fetch(url, { signal: loading.signal, cache: 'no-cache' });
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      const snap = asSnapshot(await answer.json());
-      if (!this.#closed) this.#begin(snap);
+      const body: unknown = await answer.json();
+      if (this.#closed) return;
+      // First, for a snapshot of another version is what this page must reload for.
+      const build = buildOf(body);
+      if (build !== '') this.#options.onBuild(build);
+      this.#begin(asSnapshot(body));
     } catch (error) {
       const why = loading.signal.aborted ? 'the server does not answer' : wordsOf(error);
       if (!this.#closed) this.#again(() => void this.#load(), why);
@@ -110,7 +114,6 @@ export class Feed {
   #begin(snap: Snapshot): void {
     this.#state = begin(snap);
     this.#options.onState(this.#state, false);
-    this.#options.onBuild(snap.build);
     this.#connect();
   }
 
@@ -225,6 +228,12 @@ function asFrame(data: unknown): Exclude<AnyFrame, Snapshot> | null {
   } catch {
     return null;
   }
+}
+
+/** The build that a snapshot of any version names; empty where it names none. */
+function buildOf(body: unknown): string {
+  const build = (body as { build?: unknown } | null)?.build;
+  return typeof build === 'string' ? build : '';
 }
 
 function asSnapshot(body: unknown): Snapshot {

@@ -4,7 +4,7 @@
  * Owns reactive fields that components read. Does not own decisions: they are the pure functions it calls.
  */
 import { choose, NOTHING, type Choice } from './chosen';
-import { ServerClock } from './clock';
+import { ServerClock, Uptime } from './clock';
 import { age, freshness, type Freshness, type Proof } from './freshness';
 import type { Screen } from './screen';
 import { Feed } from './socket';
@@ -33,7 +33,8 @@ export class Wall {
 
   readonly #screen: Screen;
   readonly #clock = new ServerClock();
-  readonly #loaded = performance.now();
+  readonly #uptime = new Uptime(() => this.#clock.forget());
+  readonly #loaded = this.#uptime.now();
   readonly #feed: Feed;
   #proof: Proof = { pulse: null, since: Date.now() };
   #ticker: ReturnType<typeof setInterval> | undefined;
@@ -50,7 +51,7 @@ export class Wall {
       hz: screen.hz,
       open: (url) => new WebSocket(url),
       fetch: (url, init) => fetch(url, init),
-      now: () => performance.now(),
+      now: () => this.#uptime.now(),
       random: Math.random,
       onState: (state, proved) => this.#take(state, proved),
       onBuild: (hash) => this.#built(hash),
@@ -72,7 +73,7 @@ export class Wall {
   }
 
   #take(state: WallState, proved: boolean): void {
-    const at = performance.now();
+    const at = this.#uptime.now();
     const before = this.state;
     const other = before?.realm !== state.realm || before.epoch !== state.epoch;
     // A replay's clock runs at its own speed: only its last word counts.
@@ -108,7 +109,7 @@ export class Wall {
   }
 
   #tick(): void {
-    const at = performance.now();
+    const at = this.#uptime.now();
     this.#look(at);
     this.#ticks += 1;
     if (this.#ticks % (1_000 / TICK) === 0) this.now = this.#clock.now(at) ?? Date.now();
@@ -134,7 +135,7 @@ export class Wall {
   /** A part of the page failed, and says so in its place; only a reload brings it back. */
   readonly failed = (error: unknown): void => {
     console.error(error);
-    this.#planReload(60_000, mending(performance.now() - this.#loaded));
+    this.#planReload(60_000, mending(this.#uptime.now() - this.#loaded));
   };
 
   #broke(error: unknown): void {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ServerClock } from '../src/clock';
+import { ServerClock, Uptime } from '../src/clock';
 
 it('knows nothing before the first frame', () => {
   expect(new ServerClock().now(5)).toBeNull();
@@ -28,4 +28,17 @@ it('forgets: then one sample decides', () => {
   clock.forget();
   clock.learn(2_000, 5_000);
   expect(clock.now(5_000)).toBe(2_000);
+});
+
+it('counts a sleep in which the browser stood still, and mends a clock that was set with the next frame', () => {
+  const clock = new ServerClock();
+  const uptime = new Uptime(() => clock.forget());
+  clock.learn(1_000_000, uptime.now(1_000, 1_000_000));
+  expect(clock.now(uptime.now(1_200, 1_000_200))).toBe(1_000_200);
+  expect(clock.now(uptime.now(1_400, 8_200_400))).toBe(8_200_400); // two hours of sleep
+  clock.learn(8_200_600, uptime.now(1_600, 8_200_600));
+  uptime.now(1_800, 9_200_800); // set forward
+  clock.learn(8_201_000, uptime.now(2_000, 9_201_000));
+  expect(clock.now(uptime.now(2_200, 9_201_200))).toBe(8_201_200);
+  expect(clock.now(uptime.now(2_400, 1_400))).toBe(8_201_400); // set back
 });

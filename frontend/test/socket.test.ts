@@ -74,6 +74,13 @@ describe('Feed', () => {
     await until(() => expect(proved).toEqual([false, true]));
   });
 
+  it('hears of another build from a snapshot whose version it cannot read', async () => {
+    backend.snapshot = { ...emptySnapshot(), v: 2 as unknown as 1, build: 'b2' };
+    follow();
+    await until(() => expect(builds).toContain('b2'));
+    expect(seen).toEqual([]);
+  });
+
   it('resumes after a cut without a snapshot, and misses nothing', async () => {
     follow();
     await connected();
