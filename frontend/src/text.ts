@@ -24,8 +24,8 @@ const OVERRIDES = /[\u202A-\u202E\u2066-\u2069]/;
 const BREAKS = /[\t\n\v\f\r\u0085\u2028\u2029]/;
 const CONTROLS = /[\u0000-\u001F\u007F-\u009F\uFEFF\uFFF9-\uFFFB]/;
 
-/** Links without the punctuation that ends their sentence, e-mail addresses, handles. Bounded: hostile text costs no more. */
-const NAMES = String.raw`https?:\/\/\S*[^\s.,:;!?…)\]}"'»״׳،؛؟]|[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[A-Za-z0-9.-]+|[@#](?=[0-9_]{0,40}[A-Za-z])[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*`;
+/** Links and e-mail addresses, without what ends their sentence, and handles. Bounded: hostile text costs no more. */
+const NAMES = String.raw`https?:\/\/\S*[^\s.,:;!?…)\]}"'»״׳،؛؟]|[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[A-Za-z0-9.-]*[A-Za-z0-9]|[@#](?=[0-9_]{0,40}[A-Za-z])[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*`;
 
 /** No Arabic-Indic ones: their order is their own, and no isolate changes it. */
 const DIGIT = '[0-9۰-۹]';
@@ -38,10 +38,10 @@ const NUMBERS = [
   `\\+${DIGIT}[0-9۰-۹() -]{5,18}${DIGIT}`,
   `\\(?[0۰]${DIGIT}{1,3}\\)?[ -]?${DIGIT}{3,4}[ -](?:${DIGIT}{2}[ -]${DIGIT}{2}|${DIGIT}{3,4})`,
   `[0۰]${DIGIT}{1,3}[ -]${DIGIT}{5,8}`,
+  `${DIGIT}{1,6}(?:[.-]${DIGIT}{1,6}){0,4}-[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+| [A-Za-z][A-Za-z0-9]*){0,6}`,
   `${DIGIT}{1,5}(?:-${DIGIT}{1,8}){2,6}`,
   // A sign, unless it is the hyphen of a Hebrew prefix (ב -15) or of a range (10 -15).
-  `(?<=^|[\\s(\\["'«])(?<!\\p{N}\\s|(?<!\\p{L})[ובלכמשה]\\s)[+±−-][$€£¥₪]?${DIGIT}+(?:[.,٫٬]${DIGIT}+)*(?:\\s?[%٪‰°]|[$€£¥₪]|[A-Za-z]{1,8})?`,
-  `${DIGIT}{1,6}-[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+| [A-Za-z][A-Za-z0-9]*){0,6}`,
+  `(?<=^|[\\s(\\["'«])(?<!\\p{N}\\s|(?<!\\p{L})[ובלכמשה]\\s)[+±−-][$€£¥₪]?${DIGIT}+(?:[.,٫٬/]${DIGIT}+)*(?:\\s?[%٪‰°]|[$€£¥₪]|[A-Za-z]{1,8})?`,
 ].join('|');
 const ISOLATES = new RegExp(
   `${NAMES}|(?<![A-Za-z_\\p{N}]|\\p{N}[.,:/-])(?<number>${NUMBERS})(?![A-Za-z_\\p{N}%٪$€£¥₪]|[.,:/-]\\p{N})`,

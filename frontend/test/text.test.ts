@@ -3,7 +3,7 @@ import { runs, visible } from '../src/text';
 import { seeded } from './fixtures';
 
 /** Made to be slow for a pattern of numbers. */
-const SLOW = ['1-'.repeat(300), '0'.repeat(600), '+1 '.repeat(200), '-1,'.repeat(200), '1-a'.repeat(200), `a${' -5'.repeat(199)}`];
+const SLOW = ['1-'.repeat(300), '0'.repeat(600), '+1 '.repeat(200), '-1,'.repeat(200), '1-a'.repeat(200), '1.'.repeat(300), 'a@'.repeat(300), `@${'.'.repeat(599)}`, `a${' -5'.repeat(199)}`];
 
 /** Runs as one string with [marks] and {isolates}. */
 function drawn(text: string, marks: [number, number][] = [], most?: number): string {
@@ -41,7 +41,7 @@ describe('runs', () => {
 
   it('isolates handles, links and addresses, and neither a Hebrew prefix with its hyphen nor the sentence around', () => {
     expect(drawn('תגידו ל-@Kefel_Pay. עד 15:30')).toBe('תגידו ל-{@Kefel_Pay}. עד 15:30');
-    expect(drawn('ראו https://a.example/x?y=1 או a.b@c.example')).toBe('ראו {https://a.example/x?y=1} או {a.b@c.example}');
+    expect(drawn('ראו https://a.example/x?y=1 או a.b@c.example.')).toBe('ראו {https://a.example/x?y=1} או {a.b@c.example}.');
     expect(drawn('(ראו https://a.example/x/). היום #abc נפל')).toBe('(ראו {https://a.example/x/}). היום {#abc} נפל');
     expect(drawn('نام @user در #COVID-19 است')).toBe('نام {@user} در {#COVID-19} است');
   });
@@ -80,6 +80,8 @@ describe('runs', () => {
     ['کاهش -۵٪ امروز', '-۵٪'],
     ['זיכוי -$250 היום', '-$250'],
     ['שווה +1,250.50₪ היום', '+1,250.50₪'],
+    ['ציון +4.5/5 נהדר', '+4.5/5'],
+    ['גרסה 1.2.3-beta נפלה', '1.2.3-beta'],
     ['חנות 7-Eleven Express נסגרה', '7-Eleven Express'],
   ])('isolates in %s what would be turned round', (text, part) => {
     expect(drawn(text)).toBe(text.replace(part, `{${part}}`));
