@@ -250,9 +250,9 @@ class Stage:
 
 
 def source(identity: str, realm: str) -> dict[str, object]:
-    counts = dict.fromkeys(("received", "matched", "duplicated", "dead", "late", "gaps", "reconnects"), 0)
+    counts = ("received", "matched", "duplicated", "dead", "late", "gaps", "reconnects")
     said = {"id": identity, "kind": "file", "realm": realm, "status": "live", "detail": "", "last": None}
-    return said | counts
+    return {**said, **dict.fromkeys(counts, 0)}
 
 
 def test_a_source_of_two_realms_does_not_stop_the_wall(browser: Browser, up: WarRoom) -> None:
