@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from streams.records import DeadLetter, Mention, Tally
+from streams.records import LIVE, DeadLetter, Mention, Tally
 
 _LONGEST_WAIT: Final = 86_400.0
 
@@ -28,6 +28,11 @@ class SourceSettings(BaseModel):
     enabled: bool = True
     team: str = "main"
     stall_after: float = Field(default=60.0, gt=0, description="seconds of silence after which the source is stalled")
+
+
+def realm_of(settings: SourceSettings) -> str:
+    """Return the realm of what a source delivers; a kind that knows of none is live."""
+    return str(getattr(settings, "realm", LIVE))
 
 
 class SourceUnreachable(Exception):

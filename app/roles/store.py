@@ -20,6 +20,7 @@ from app.store.retention import Horizons
 from streams.metrics import LATENCY, STORED
 from streams.pump import Received, Rejected
 from streams.records import ALERTS, DEAD, SCORED, AlertEvent, DeadLetter, Pulse, ScoredMention
+from streams.source import realm_of
 
 GROUP: Final = "store"
 BATCH: Final = 500
@@ -92,4 +93,6 @@ async def _retire(process: Process) -> None:
     while True:
         await asyncio.sleep(RETIRE_EVERY)
         with contextlib.suppress(*TRANSIENT):
-            await process.store.retire_sources([source.id for source in process.desk.configuration.sources])
+            await process.store.retire_sources(
+                [(realm_of(source), source.id) for source in process.desk.configuration.sources]
+            )

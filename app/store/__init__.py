@@ -253,9 +253,12 @@ class Store:
         async with self._database.read() as connection:
             return await ledger.sources(connection, realm)
 
-    async def retire_sources(self, in_force: Collection[str], realms: Collection[str] = (LIVE, REHEARSAL)) -> int:
-        """Take the sources of `realms` that are not `in_force` off the walls and the list; return how many went.
+    async def retire_sources(
+        self, in_force: Collection[tuple[str, str]], realms: Collection[str] = (LIVE, REHEARSAL)
+    ) -> int:
+        """Take the sources of `realms` whose (realm, id) is not `in_force` off the walls and the list.
 
+        Returns how many went. A source that changed its realm leaves the former one.
         What they counted stays in the ledger. A pulse that was still under way brings one back: call it again later.
         """
         async with self._database.write() as connection:

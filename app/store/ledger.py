@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Flavour
@@ -102,10 +102,14 @@ async def sources(connection: AsyncConnection, realm: str | None = None) -> Sequ
     return found
 
 
-async def retire(connection: AsyncConnection, in_force: Collection[str], realms: Collection[str]) -> int:
-    """Forget the last pulses of the sources of `realms` that are not `in_force`; return how many. Counts stay."""
+async def retire(connection: AsyncConnection, in_force: Collection[tuple[str, str]], realms: Collection[str]) -> int:
+    """Forget the last pulses of the sources of `realms` whose (realm, id) is not `in_force`; return how many.
+
+    Counts stay.
+    """
+    column = source_states.c
     stale = delete(source_states).where(
-        source_states.c.realm.in_(sorted(realms)), source_states.c.source_id.not_in(sorted(in_force))
+        column.realm.in_(sorted(realms)), tuple_(column.realm, column.source_id).not_in(sorted(in_force))
     )
     return (await connection.execute(stale)).rowcount
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from streams.records import LIVE, Pulse, SourceStatus, Tally, bounded
-from streams.source import Arrival, SourceSettings
+from streams.records import Pulse, SourceStatus, Tally, bounded
+from streams.source import Arrival, SourceSettings, realm_of
 from streams.sources.checks import OLDEST
 
 CONNECTING: Final = 10.0
@@ -36,7 +36,7 @@ class Standing:
         self._follows_clock = False
         self._heard = tick
         self._fresh = True
-        self.realm: str = getattr(settings, "realm", LIVE)
+        self.realm = realm_of(settings)
         self.status = SourceStatus.STALLED
         self.detail = "connecting"
         self.tally = Tally()

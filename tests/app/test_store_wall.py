@@ -138,10 +138,17 @@ async def test_a_wall_is_one_moment(store: Store, database: str) -> None:
 async def test_retired_sources_leave_the_wall_and_their_counts_stay(store: Store) -> None:
     batch = [pulse("kept"), pulse("gone"), pulse("gone", realm="rehearsal"), pulse("gone", realm="replay")]
     await store.keep("store", placed([*batch, post("a", source_id="gone")]))
-    assert await store.retire_sources(["kept", "not heard yet"]) == 2
-    assert await store.retire_sources(["kept", "not heard yet"]) == 0
+    in_force = [("live", "kept"), ("live", "not heard yet")]
+    assert await store.retire_sources(in_force) == 2
+    assert await store.retire_sources(in_force) == 0
     walls = {realm: await store.wall(realm, NOON, "scored", "store") for realm in ("live", "rehearsal", "replay")}
     shown = {realm: [one.pulse.source_id for one in wall.sources] for realm, wall in walls.items()}
     assert shown == {"live": ["kept"], "rehearsal": [], "replay": ["gone"]}
     assert (await store.ledger())["live", "gone"]["stored"] == 1
     assert await store.retire_sources([], ["live"]) == 1
+
+
+async def test_a_source_that_changed_its_realm_leaves_the_former_one(store: Store) -> None:
+    await store.keep("store", placed([pulse("one", realm="rehearsal"), pulse("one")]))
+    assert await store.retire_sources([("live", "one")]) == 1
+    assert [(one.pulse.realm, one.pulse.source_id) for one in await store.sources()] == [("live", "one")]
