@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
-from sqlalchemy import Connection, Table, event, text
+from sqlalchemy import Connection, ExceptionContext, Table, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -41,8 +41,9 @@ _RETRY_SQLITE: Final = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
-_RETRY_SQLSTATE: Final = ("08", "40", "53", "57", "55P03", "58030")
-"""Connection, rolled back by a conflict, resources, operator (shutdown, cancel), lock time-out, I/O."""
+_READ_ONLY: Final = "25006"
+_RETRY_SQLSTATE: Final = ("08", "40", "53", "57", "55P03", "58030", _READ_ONLY)
+"""Connection, rolled back by a conflict, resources, operator (shutdown, cancel), lock time-out, I/O, fail-over."""
 
 
 class StoreUnavailable(Exception):
@@ -129,6 +130,12 @@ def begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("war_room_begin", "BEGIN"))
 
 
+def _leave_reader(context: ExceptionContext) -> None:
+    """Give up the connections to a writer that became a reader: they live on, and would stay with it."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
+
+
 def make_engine(url: str) -> tuple[AsyncEngine, Flavour]:
     """Return an engine for the address (connections are made when needed) and its flavour.
 
@@ -142,7 +149,9 @@ def make_engine(url: str) -> tuple[AsyncEngine, Flavour]:
         event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
         return engine, SQLITE
     options = {**POSTGRESQL.engine, "connect_args": address.arguments(POSTGRESQL.engine["connect_args"])}
-    return create_async_engine(address.url, hide_parameters=True, **options), POSTGRESQL
+    engine = create_async_engine(address.url, hide_parameters=True, **options)
+    event.listen(engine.sync_engine, "handle_error", _leave_reader)
+    return engine, POSTGRESQL
 
 
 def passing(error: BaseException) -> bool:
@@ -150,7 +159,9 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, (PoolTimeout, OSError, TimeoutError)):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error, InterfaceError) or passing_driver(error.orig)
+        if error.connection_invalidated or isinstance(error, InterfaceError):
+            return True
+        return passing_driver(error.orig) or passing_driver(error.orig and error.orig.__cause__)
     return passing_driver(error)
 
 
@@ -158,7 +169,7 @@ def passing_driver(error: BaseException | None) -> bool:
     """Whether the innermost error, of sqlite3 or asyncpg, is one that goes away."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", -1) & 0xFF in _RETRY_SQLITE or "onnection closed" in str(error)
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, (asyncpg.InterfaceError, asyncpg.TargetServerAttributeNotMatched)):
         return True
     return str(getattr(error, "sqlstate", None) or "").startswith(_RETRY_SQLSTATE)
 

@@ -156,6 +156,31 @@ async def test_a_server_that_is_killed_and_comes_back(mortal_server: Any) -> Non
     await store.aclose()
 
 
+async def test_a_writer_that_became_a_reader_is_left_and_waited_for(postgres_url: str) -> None:
+    """A fail-over: what is connected to the former writer can only read, and must not stay with it."""
+    await migrate(postgres_url)
+    store = await Store.open(postgres_url, lambda: NOON)
+    async with store._database.engine.connect() as connection:
+        await connection.execute(text("SET default_transaction_read_only = on"))
+        await connection.commit()
+    with pytest.raises(StoreUnavailable):
+        await store.keep("store", placed([post("a")]))
+    await store.keep("store", placed([post("a")]))
+    await store.aclose()
+
+
+async def test_an_hour_without_a_writer_is_waited_for(postgres_url: str) -> None:
+    """`target_session_attrs`: while no host is what was asked for, every connection is refused by the driver itself."""
+    await migrate(postgres_url)
+    address = make_url(postgres_url).update_query_dict({"target_session_attrs": "standby"})
+    store = await Store.open(address.render_as_string(hide_password=False), lambda: NOON)
+    with pytest.raises(StoreUnavailable):
+        await store.keep("store", placed([post("a")]))
+    with pytest.raises(StoreUnavailable):
+        await store.lead()
+    await store.aclose()
+
+
 def _damage(url: str) -> None:
     path = Path(str(make_url(url).database))
     path.write_bytes(b"damage" * 4096)
