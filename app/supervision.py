@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 import structlog
 
-from app.api.server import PortTaken, Server, bind, make_app, make_server
+from app.api.server import PortTaken, Server, allow_descriptors, bind, make_app, make_server
 from app.configuration import Configuration
 from app.process import Process, open_process
 from app.roles import ROLES, Role
@@ -90,6 +90,7 @@ async def supervise(
     more: Sequence[Work] = (),
 ) -> None:
     """Run `roles` and `more` until a stop signal or until `process.stopping`; raise what ended them."""
+    allow_descriptors()
     port = settings.port if settings.port is not None else (8000 if "serve" in roles else 0)
     listener = bind(settings.host, port)
     stopping = asyncio.Event()

@@ -20,7 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 
 from app.api.access import Access
-from app.api.connection import Connection
+from app.api.connection import Connection, HttpConnection
 from app.api.headers import SafeHeaders
 from app.api.history import history_routes
 from app.api.ingest import ingest_routes
@@ -85,6 +85,15 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def allow_descriptors() -> None:
+    """Let this process have as many descriptors as it may: the usual 1,024 are fewer than the clients of a wall."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not on every platform; some allow less than they say
+        import resource  # noqa: PLC0415
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Server(uvicorn.Server):
     """uvicorn without its own signal handlers; `ready` is set once it answers."""
 
@@ -111,6 +120,7 @@ def make_server(api: FastAPI) -> Server:
         access_log=False,
         lifespan="off",
         server_header=False,
+        http=HttpConnection,
         ws=Connection,
         ws_max_size=64 * 1024,
         ws_per_message_deflate=False,

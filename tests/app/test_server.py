@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -10,7 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from app.api.server import PortTaken, bind
+from app.api import connection
+from app.api.server import PortTaken, allow_descriptors, bind
 from app.configuration import parse_configuration
 from app.health import Health
 from app.store import StoreUnavailable
@@ -159,3 +162,47 @@ def test_a_port_that_another_holds_is_told_as_the_port() -> None:
         held.listen()
         with pytest.raises(PortTaken, match="set WARROOM_PORT"):
             bind("127.0.0.1", held.getsockname()[1])
+
+
+@pytest.mark.parametrize("said", ["", "GET /health HT", "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+async def test_a_connection_that_does_not_say_what_it_wants_is_cut_off(
+    served: Served, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_WITHIN", 0.2)
+    reader, writer = await asyncio.open_connection(*served.host.split(":"))
+    writer.write(said.encode())
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(10):
+            while await reader.read(1000):
+                writer.write(b"GET /")
+
+
+async def test_a_connection_that_asked_in_time_may_wait_and_ask_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_WITHIN", 0.2)
+
+    async def slow(*_: object) -> object:
+        await asyncio.sleep(0.6)
+        return ()
+
+    monkeypatch.setattr(served.process.store, "sources", slow)
+    async with httpx.AsyncClient(base_url=served.http, limits=httpx.Limits(max_connections=1)) as client:
+        ports = set()
+        for path in ("/health", "/api/sources", "/health"):
+            await asyncio.sleep(0.4)
+            answer = await client.get(path)
+            ports.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+            assert answer.status_code in {200, 503}
+    assert len(ports) == 1
+
+
+def test_a_process_may_have_all_the_descriptors_that_it_is_allowed() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[0], 512), before[1]))
+        allow_descriptors()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
