@@ -219,19 +219,22 @@ class Board:
         self._changes.gone.add(key)
         self._changes.figures = True
 
-    def beat(self, pulse: Pulse, partition: int) -> None:
-        """Take a source's pulse as it arrived in one partition; the slowest partition speaks for the source."""
+    def beat(self, pulse: Pulse, partition: int, wall_now: int) -> None:
+        """Take a source's pulse as it arrived in one partition; the slowest partition speaks for the source.
+
+        It is a sign of life of `wall_now` at the latest, for a sender's clock may run ahead.
+        """
         self.sources[pulse.source_id] = source_line(pulse, self.dead.get(pulse.source_id, 0))
         partitions = self._beats.setdefault(pulse.source_id, {})
-        partitions[partition] = ms(pulse.sent_at)
+        partitions[partition] = min(ms(pulse.sent_at), wall_now)
         self.sent[pulse.source_id] = min(partitions.values())
         self.pulse = max(self.sent.values())
         self._changes.sources = True
 
-    def recall(self, pulse: Pulse) -> None:
+    def recall(self, pulse: Pulse, wall_now: int) -> None:
         """Take the last pulse that the store knows: shown, but no sign of life until a new one comes."""
         self.sources[pulse.source_id] = source_line(pulse, self.dead.get(pulse.source_id, 0))
-        self.sent[pulse.source_id] = ms(pulse.sent_at)
+        self.sent[pulse.source_id] = min(ms(pulse.sent_at), wall_now)
 
     def bury(self, letter: DeadLetter) -> None:
         """Count a dead letter of a stage behind ingest; a source's own are in its tally."""

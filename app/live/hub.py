@@ -146,7 +146,8 @@ class Hub:
             if isinstance(record, Pulse):
                 if record.realm == REPLAY:
                     self._replay_clock = max(self._replay_clock or record.at, record.at)
-                self._channels[record.realm].board.beat(record, received.delivery.position.partition)
+                board = self._channels[record.realm].board
+                board.beat(record, received.delivery.position.partition, ms(self._clock()))
             elif isinstance(record, ScoredMention):
                 self._take(received.delivery.position, record)
         return ()

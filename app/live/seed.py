@@ -13,8 +13,8 @@ from app.live.items import item_of
 from app.store.wall import WallState
 
 
-def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
-    """Return a board that shows `state`."""
+def board_of(state: WallState, spans: Spans, now: datetime, wall_now: datetime) -> Board:
+    """Return a board that shows `state` at `now`, which on a replay is not `wall_now`, the time of day."""
     board = Board(spans)
     first = ms(state.minutes_from)
     for index, (total, negative) in enumerate(zip(state.totals, state.negatives, strict=True)):
@@ -38,6 +38,6 @@ def board_of(state: WallState, spans: Spans, now: datetime) -> Board:
     for source in state.sources:
         later = (count for stage, count in source.counters.items() if stage.startswith("dead_"))
         board.dead[source.pulse.source_id] = sum(later)
-        board.recall(source.pulse)
+        board.recall(source.pulse, ms(wall_now))
     board.tick(ms(now))
     return board

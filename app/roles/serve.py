@@ -31,7 +31,7 @@ def make_hub(process: Process) -> Hub:
     async def seed(realm: str, now: datetime, spans: Spans) -> tuple[Board, Offsets]:
         alerts = await process.store.positions(ALERTS, GROUP, _ANY, process.stream.identity)  # first: a board has more
         state = await process.store.wall(realm, now, SCORED, GROUP, process.stream.identity)
-        return board_of(state, spans, now), Offsets(state.positions, alerts)
+        return board_of(state, spans, now, process.clock()), Offsets(state.positions, alerts)
 
     return Hub(
         HubSettings(settings.title, settings.zones, build_hash()),

@@ -126,7 +126,9 @@ class Store:
         erases = keeping.erases(record for _, record in received)
         async with self._database.write(erases=erases) as connection:
             reader = Reader(SCORED, group, log)
-            return await keeping.keep(connection, self._database.flavour, reader, received, self._normalise)
+            return await keeping.keep(
+                connection, self._database.flavour, reader, received, self._normalise, self._clock()
+            )
 
     async def keep_alerts(
         self, group: str, received: Sequence[tuple[Position, AlertEvent]], log: str = ""

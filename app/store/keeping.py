@@ -92,8 +92,12 @@ async def keep(
     reader: Reader,
     received: Sequence[tuple[Position, ScoredMention | Pulse]],
     normalise: Normalise,
+    now: datetime,
 ) -> Kept:
-    """Do all that the batch asks for. Same input, any order, any split, any number of times: the same rows."""
+    """Do all that the batch asks for. Same input, any order, any split, any number of times: the same rows.
+
+    `now` is for pulses whose sender's clock runs ahead: theirs alone is the order in which they came.
+    """
     news = await unseen(connection, flavour, reader, received)
     parts = _take_apart(news, normalise)
     stones = withdrawals.tombstones_of([*(record.mention for record in parts.scored), *parts.superseding])
@@ -106,7 +110,7 @@ async def keep(
     await rollups.apply(connection, flavour, changes)
     _count(parts, done, gone)
     await ledger.count(connection, flavour, parts.counts)
-    await ledger.note(connection, flavour, parts.pulses)
+    await ledger.note(connection, flavour, parts.pulses, now)
     await offsets.advance(connection, reader, [position for position, _ in news])
     return _kept(parts, done)
 

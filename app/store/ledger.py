@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,12 +56,12 @@ async def count(connection: AsyncConnection, flavour: Flavour, counts: Counts) -
         await connection.execute(added, rows)
 
 
-async def note(connection: AsyncConnection, flavour: Flavour, pulses: Iterable[Pulse]) -> None:
-    """Keep the latest pulse of each source, by the sender's clock."""
+async def note(connection: AsyncConnection, flavour: Flavour, pulses: Iterable[Pulse], now: datetime) -> None:
+    """Keep the latest pulse of each source, by the sender's clock; one that lies ahead of `now` gives way to any."""
     latest: dict[tuple[str, str], Pulse] = {}
     for pulse in pulses:
         before = latest.get((pulse.realm, pulse.source_id))
-        if before is None or pulse.sent_at >= before.sent_at:
+        if before is None or pulse.sent_at >= before.sent_at or before.sent_at > now:
             latest[pulse.realm, pulse.source_id] = pulse
     if not latest:
         return
@@ -69,7 +70,7 @@ async def note(connection: AsyncConnection, flavour: Flavour, pulses: Iterable[P
     newer = statement.on_conflict_do_update(
         index_elements=("realm", "source_id"),
         set_={name: statement.excluded[name] for name in names},
-        where=statement.excluded.sent_at >= source_states.c.sent_at,
+        where=(statement.excluded.sent_at >= source_states.c.sent_at) | (source_states.c.sent_at > now),
     )
     await connection.execute(newer, [_row(latest[key]) for key in sorted(latest)])
 

@@ -146,18 +146,18 @@ def test_dead_letters_show_without_another_pulse_and_a_refresh_brings_those_that
     finished = Pulse(source_id="s", source_kind="file", at=NOW, sent_at=NOW, status=SourceStatus.FINISHED)
     b = board()
     b.bury(letter())
-    b.beat(finished, 0)
+    b.beat(finished, 0, ms(NOW))
     b.bury(letter())
     b.bury(letter("source"))
     assert shown_dead(b) == 2
     assert b.tick(ms(NOW)).sources
     fresh = board()
     fresh.dead["s"] = 5
-    fresh.recall(finished)
+    fresh.recall(finished, ms(NOW))
     fresh.adopt(b, ms(NOW))
     assert shown_dead(fresh) == 5
     fresh.bury(letter())
-    fresh.beat(finished, 0)
+    fresh.beat(finished, 0, ms(NOW))
     assert shown_dead(fresh) == 6
 
 
@@ -193,9 +193,22 @@ def pulse(sent_at: datetime, source_id: str = "s") -> Pulse:
 
 def test_a_source_whose_pulses_stop_is_lost_and_the_slowest_partition_speaks() -> None:
     b = board()
-    b.beat(pulse(NOW), 0)
-    b.beat(pulse(NOW + timedelta(seconds=30)), 1)
+    b.beat(pulse(NOW), 0, ms(NOW) + 30_000)
+    b.beat(pulse(NOW + timedelta(seconds=30)), 1, ms(NOW) + 30_000)
     assert b.pulse == ms(NOW)
+    assert b.source_states(ms(NOW))[0].status == "live"
+    assert b.source_states(ms(NOW) + LOST_AFTER + 1)[0].status == "lost"
+
+
+@pytest.mark.parametrize("take", ["beat", "recall"])
+def test_a_sender_s_clock_that_runs_ahead_gives_no_life_beyond_its_last_pulse(take: str) -> None:
+    b = board()
+    ahead = pulse(NOW + timedelta(hours=2))
+    if take == "beat":
+        b.beat(ahead, 0, ms(NOW))
+        assert b.pulse == ms(NOW)
+    else:
+        b.recall(ahead, ms(NOW))
     assert b.source_states(ms(NOW))[0].status == "live"
     assert b.source_states(ms(NOW) + LOST_AFTER + 1)[0].status == "lost"
 
@@ -307,8 +320,8 @@ def test_an_author_withdrawn_leaves_a_wall_that_was_filled_anew_meanwhile() -> N
 
 def test_a_source_that_was_retired_leaves_at_the_next_refresh() -> None:
     old, new = board(), board()
-    old.beat(pulse(NOW - timedelta(minutes=5), source_id="gone"), 0)
-    old.beat(pulse(NOW, source_id="new"), 0)
+    old.beat(pulse(NOW - timedelta(minutes=5), source_id="gone"), 0, ms(NOW))
+    old.beat(pulse(NOW, source_id="new"), 0, ms(NOW))
     new.adopt(old, ms(NOW))
     assert [source.id for source in new.source_states(ms(NOW))] == ["new"]
 

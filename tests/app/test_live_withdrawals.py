@@ -84,7 +84,7 @@ def test_a_search_goes_on_after_a_refresh() -> None:
 async def test_an_urgent_one_that_only_the_store_knew_leaves_with_its_author(store: Store) -> None:
     at = NOON - timedelta(minutes=12)
     await store.keep("store", placed([post("old", urgency="high", received_at=at, published_at=at)]))
-    one = board_of(await store.wall("live", NOW, "scored", "store"), lambda _text, _queries: [], NOW)
+    one = board_of(await store.wall("live", NOW, "scored", "store"), lambda _text, _queries: [], NOW, NOW)
     assert one.figures(ms(NOW)).urgent == 1
     one.mention(gone_author(5), ms(NOW))
     assert one.figures(ms(NOW)).urgent == 0
@@ -112,4 +112,4 @@ async def test_a_walls_figures_are_the_stores_whatever_is_edited_and_withdrawn(s
             live.mention(record, ms(NOW))
         live.tick(ms(NOW))
         state = await store.wall("live", NOW, "scored", "store")
-        assert figures(live) == figures(board_of(state, lambda _text, _queries: [], NOW)), start
+        assert figures(live) == figures(board_of(state, lambda _text, _queries: [], NOW, NOW)), start

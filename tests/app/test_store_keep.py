@@ -289,6 +289,16 @@ async def test_the_latest_pulse_stays_with_the_counters(store: Store) -> None:
     assert await store.sources("rehearsal") == []
 
 
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_a_pulse_from_the_future_gives_way_to_the_next(store: Store, batches: int) -> None:
+    """A sender's clock that ran ahead and was mended: what the source says now counts, not hours later."""
+    news = placed([pulse(sent_at=NOON + timedelta(hours=2)), pulse(status=SourceStatus.UNREACHABLE)])
+    for batch in (news,) if batches == 1 else (news[:1], news[1:]):
+        await store.keep("store", batch)
+    (state,) = await store.sources("live")
+    assert state.pulse.status is SourceStatus.UNREACHABLE
+
+
 async def test_dead_letters_are_counted_by_stage_once(store: Store) -> None:
     letters = [
         DeadLetter(stage="score", reason="x", source_id="bluesky-main", at=NOON),
