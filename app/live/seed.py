@@ -23,7 +23,7 @@ def board_of(state: WallState, spans: Spans, now: datetime, wall_now: datetime) 
     board.heard_today, board.stored_total, board.day = state.heard_today, state.stored_total, ms(now) // 86_400_000
     for known in reversed(state.known):
         stone = known.revision if known.deleted else -1
-        seen = Seen(known.revision, ms(known.published_at), int(known.negative), known.author, stone)
+        seen = Seen(known.revision, ms(known.at), int(known.negative), known.author, stone)
         board.remember(known.key, seen)
     for scored in state.chosen:
         item = item_of(scored, spans)
@@ -32,7 +32,7 @@ def board_of(state: WallState, spans: Spans, now: datetime, wall_now: datetime) 
             board.know(scored.mention, item)
             board.last_mention = max(board.last_mention or 0, item.received)
     for key, urgent in state.urgent.items():
-        board.note_urgent(key, ms(urgent.published_at), urgent.author)
+        board.note_urgent(key, ms(urgent.at), urgent.author)
     for event in state.alerts:
         board.alert(event)
     for source in state.sources:

@@ -23,7 +23,9 @@ from app.store.rows import ERASED, Values
 from app.store.withdrawals import Place, Withdrawn
 from app.tables import mention_queries, mentions
 
-_COUNTED = ("id", "realm", "key", "revision", "source_id", "published_at", "sentiment", "urgency", "queries")
+_COUNTED = (
+    *("id", "realm", "key", "revision", "source_id", "published_at", "received_at", "sentiment", "urgency", "queries"),
+)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 Owns `rollups` and `days`. They are derived from rows that were really inserted or changed, in the same transaction:
 an identity counts once, with the labels of its highest published revision. An edit takes the old away and adds the new;
-a deletion changes nothing here, because heard is heard (counts hold no text).
+a deletion changes nothing here, because heard is heard (counts hold no text). A mention counts at `event_time`; former
+versions counted those that were stamped ahead of their receipt at their own stamp.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import BindParameter, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Flavour
-from app.store.rows import SENTIMENTS, URGENCIES, minute_of, moment_of
+from app.store.rows import SENTIMENTS, URGENCIES, event_time, minute_of, moment_of
 from app.tables import days, rollups
 
 COUNTS: Final = ("total", *SENTIMENTS, *URGENCIES)
@@ -45,7 +46,7 @@ class Changes:
     def count(self, row: Mapping[str, Any], sign: int) -> None:
         """Add (1) or take away (-1) a mention's row."""
         marks = (1, *(row["sentiment"] == name for name in SENTIMENTS), *(row["urgency"] == name for name in URGENCIES))
-        minute = minute_of(row["published_at"])
+        minute = minute_of(event_time(row["published_at"], row["received_at"]))
         for query in (ALL, *json.loads(row["queries"])):
             key = (row["realm"], query, minute, row["source_id"])
             cell = self.minutes.setdefault(key, [0] * len(COUNTS))

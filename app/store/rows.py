@@ -74,6 +74,11 @@ def minute_of(moment: datetime) -> int:
     return (moment - _EPOCH) // _MINUTE
 
 
+def event_time(published_at: datetime, received_at: datetime) -> datetime:
+    """Return when a mention counts, here as on a wall's tail: when published, but never after it was received."""
+    return min(published_at, received_at)
+
+
 def moment_of(minute: int) -> datetime:
     """Return when a minute since 1970 UTC begins."""
     return _EPOCH + minute * _MINUTE

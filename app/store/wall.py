@@ -17,7 +17,7 @@ from app.store import alerts, ledger, offsets, rollups
 from app.store.batches import slices
 from app.store.ledger import SourceState
 from app.store.offsets import Reader
-from app.store.rows import URGENCIES, URGENT, author_key, minute_of, moment_of, scored_of
+from app.store.rows import URGENCIES, URGENT, author_key, event_time, minute_of, moment_of, scored_of
 from app.tables import mentions, withdrawals
 from app.tables import rollups as rollup_table
 from streams.records import LIVE, AlertEvent, Identity, ScoredMention
@@ -32,27 +32,32 @@ CHOSEN: Final = 50
 MOST_KNOWN: Final = 50_000
 MOST_URGENT: Final = 20_000
 _PART: Final = 1000
+_KNOWN: Final = (
+    *("source_kind", "native_id", "revision", "published_at", "received_at", "sentiment", "author_id", "deleted_at"),
+    "key",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """An identity of the last minutes, so that a repeat is not counted twice.
 
-    `revision` is the highest that is known, a deletion's too; `author` the author's key, '' when erased or unknown.
+    `revision` is the highest that is known, a deletion's too; `at` when it counts; `author` the author's key, '' when
+    erased or unknown.
     """
 
     key: str
     revision: int
-    published_at: datetime
+    at: datetime
     negative: bool
     author: str
     deleted: bool
 
 
 class Urgent(NamedTuple):
-    """When an urgent mention was published, and its author's key ('' for nobody's)."""
+    """When an urgent mention counts, and its author's key ('' for nobody's)."""
 
-    published_at: datetime
+    at: datetime
     author: str
 
 
@@ -60,7 +65,7 @@ class Urgent(NamedTuple):
 class WallState:
     """One moment of one realm.
 
-    `minutes_from` is the first of the 1,440 minutes of `totals` and `negatives` (by time of publication); the last one
+    `minutes_from` is the first of the 1,440 minutes of `totals` and `negatives` (by `event_time`); the last one
     is the running minute. `urgent` has the high and critical mentions published in the last 15 minutes that may be
     read, by identity key (the 20,000 newest of each). `heard_today` counts identities first stored on this UTC
     day by time of receipt; `stored_total` those ever stored. `chosen` are the most urgent, then the newest, of the last
@@ -132,7 +137,9 @@ async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dic
     found: dict[str, Urgent] = {}
     for rank in range(URGENT, len(URGENCIES)):
         query = (
-            select(*(mentions.c[name] for name in ("source_kind", "native_id", "published_at", "author_id")))
+            select(
+                *(mentions.c[name] for name in ("source_kind", "native_id", "published_at", "received_at", "author_id"))
+            )
             .where(
                 mentions.c.realm == realm,
                 mentions.c.urgency_rank == rank,
@@ -145,7 +152,7 @@ async def _urgent(connection: AsyncConnection, realm: str, now: datetime) -> dic
         for row in await connection.execute(query):
             identity = Identity.model_construct(source_kind=row.source_kind, native_id=row.native_id)
             author = author_key(row.source_kind, row.author_id) if row.author_id else ""
-            found[identity.key] = Urgent(row.published_at, author)
+            found[identity.key] = Urgent(event_time(row.published_at, row.received_at), author)
     return found
 
 
@@ -169,8 +176,7 @@ async def _chosen(connection: AsyncConnection, realm: str, since: datetime) -> l
 async def _known(connection: AsyncConnection, realm: str, since: datetime) -> list[Known]:
     """Read in parts: the loop of a serving process goes on in between."""
     column = mentions.c
-    names = ("source_kind", "native_id", "revision", "published_at", "sentiment", "author_id", "deleted_at", "key")
-    base = select(*(column[name] for name in names)).where(column.realm == realm).limit(MOST_KNOWN)
+    base = select(*(column[name] for name in _KNOWN)).where(column.realm == realm).limit(MOST_KNOWN)
     deleted = base.where(column.deleted_at > since)
     received = base.where(column.received_at > since).order_by(column.received_at.desc())
     found: dict[str, Known] = {}
@@ -191,7 +197,7 @@ def _known_of(row: Row[Any]) -> Known:
     return Known(
         key=f"{row.source_kind}\x1f{row.native_id}",
         revision=row.revision,
-        published_at=row.published_at,
+        at=event_time(row.published_at, row.received_at),
         negative=row.sentiment == "negative",
         author=author_key(row.source_kind, row.author_id) if row.author_id else "",
         deleted=row.deleted_at is not None,

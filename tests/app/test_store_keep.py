@@ -34,7 +34,7 @@ def _published(native_id: str, revision: int, realm: str) -> ScoredMention:
         revision,
         realm=realm,
         author=Author(id=AUTHORS[(seed // 3) % 2]),
-        published_at=NOON + timedelta(minutes=seed % 3),
+        published_at=NOON + timedelta(minutes=seed % 3 - 1),
         sentiment=SENTIMENTS[seed % 3],
         urgency=URGENCIES[seed % 4],
         queries=("q1", "q2")[: seed % 3],
@@ -91,7 +91,8 @@ class Model:
         for (realm, _), scored in self.best.items():
             assert scored.mention.published_at is not None
             assert scored.score is not None
-            minute = (scored.mention.published_at - NOON) // timedelta(minutes=1)
+            at = min(scored.mention.published_at, scored.mention.received_at)
+            minute = (at - NOON) // timedelta(minutes=1)
             for query in ("", *scored.mention.queries):
                 for column in ("total", scored.score.sentiment.label, scored.score.urgency.label):
                     found[realm, query, minute, column] += 1
@@ -218,7 +219,8 @@ async def test_the_worst_that_a_record_may_hold_is_stored(store: Store) -> None:
         reach={"followers": 10**30},
         queries=("q\x00",),
     )
-    await store.keep("store", placed([worst, post("far", published_at=NOON.replace(year=9998))]))
+    far = NOON.replace(year=9998)
+    await store.keep("store", placed([worst, post("far", published_at=far, received_at=far)]))
     found = await store.mention("bluesky", "nul\x00id")
     assert found is not None
     assert found.mention.reach.followers == 2**63 - 1

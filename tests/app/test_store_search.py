@@ -12,6 +12,7 @@ from streams.records import Author
 from tests.app.store_world import NOON, placed, post, withdrawal
 
 MINUTE = timedelta(minutes=1)
+LATER = NOON + timedelta(hours=1)
 
 
 async def _ids(store: Store, wanted: MentionFilter) -> list[str]:
@@ -143,10 +144,11 @@ async def test_a_replay_reads_in_event_time(store: Store) -> None:
 
 async def test_rollups_by_step_query_and_source(store: Store) -> None:
     records = [
-        post(f"p{at}", published_at=NOON + at * MINUTE, source_id=f"s{at % 2}", sentiment=mood)
+        post(f"p{at}", published_at=NOON + at * MINUTE, received_at=LATER, source_id=f"s{at % 2}", sentiment=mood)
         for at, mood in enumerate(["negative"] * 4 + ["positive"] * 6)
     ]
-    await store.keep("store", placed([*records, post("p9", 2, published_at=NOON + 9 * MINUTE, queries=("other",))]))
+    edit = post("p9", 2, published_at=NOON + 9 * MINUTE, received_at=LATER, queries=("other",))
+    await store.keep("store", placed([*records, edit]))
 
     async def totals(**changes: object) -> list[tuple[int, int, int]]:
         values: dict[str, object] = {"realm": "live", "start": NOON, "end": NOON + timedelta(hours=1)}

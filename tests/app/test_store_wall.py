@@ -25,7 +25,7 @@ async def test_minutes_and_totals(store: Store) -> None:
     batch = [
         post("now", sentiment="negative"),
         post("hour", published_at=NOON - 59 * MINUTE),
-        post("day", published_at=NOON - 1439 * MINUTE, received_at=NOON - timedelta(days=1)),
+        post("day", published_at=NOON - 1439 * MINUTE, received_at=NOON - 1439 * MINUTE),
         post("older", published_at=NOON - 1440 * MINUTE),
         post("now2", queries=("q1", "q2")),
         post("other", realm="rehearsal"),
@@ -54,7 +54,7 @@ async def test_urgent_and_chosen(store: Store) -> None:
     ]
     await store.keep("store", placed(batch))
     state = await store.wall("live", NOON, "scored", "store")
-    assert (len(state.urgent), min(state.urgent.values()).published_at) == (2, NOON - 14 * MINUTE)
+    assert (len(state.urgent), min(state.urgent.values()).at) == (2, NOON - 14 * MINUTE)
     names = [scored.mention.native_id for scored in state.chosen]
     assert names == ["critical2", "critical", "high", *(f"n{at}" for at in range(47))]
     assert state.chosen[0] == await store.mention("bluesky", "critical2")
