@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+import structlog
+
 from app.api.server import build_hash
 from app.live.board import Board, Spans
 from app.live.hub import Hub, HubSettings, Offsets
@@ -17,11 +19,14 @@ from app.live.seed import board_of
 from app.process import Process
 from app.roles.loops import consume
 from app.roles.store import GROUP
+from app.store import TRANSIENT
+from streams.backoff import Backoff
 from streams.queries import compile_queries
 from streams.records import ALERTS, DEAD, SCORED
 
 _ANY: Final = range(2**31)
 """Every partition that a topic may have: a tail reads all of them."""
+_log = structlog.get_logger("serve")
 
 
 def make_hub(process: Process) -> Hub:
@@ -43,7 +48,7 @@ def make_hub(process: Process) -> Hub:
 
 async def run_serve(process: Process, hub: Hub) -> None:
     """Run the role until cancelled."""
-    starts = await hub.start()
+    starts = await _filled(hub)
 
     async def scored(_: frozenset[int]) -> Mapping[int, int]:
         return starts.scored
@@ -81,6 +86,18 @@ async def run_serve(process: Process, hub: Hub) -> None:
         )
         tasks.create_task(hub.run())
         tasks.create_task(_respell(process, hub))
+
+
+async def _filled(hub: Hub) -> Offsets:
+    """Fill the hub, however long the database is away; until then no wall is shown."""
+    backoff = Backoff(0.1, 10.0)
+    while True:
+        try:
+            return await hub.start()
+        except TRANSIENT as error:
+            delay = backoff.next()
+            _log.warning("hub_not_filled", again_in=round(delay, 1), error=str(error))
+            await asyncio.sleep(delay)
 
 
 async def _respell(process: Process, hub: Hub) -> None:

@@ -16,6 +16,7 @@ from app.live.board import Board, Spans
 from app.live.hub import Hub, HubSettings, Offsets
 from app.roles.serve import make_hub, run_serve
 from app.roles.store import GROUP
+from app.store import StoreUnavailable
 from streams.pump import Received
 from streams.records import ALERTS, AlertEvent, AlertState, Pulse, ScoredMention, SourceStatus, encode
 from streams.stream import Delivery, Item, Position
@@ -155,6 +156,29 @@ async def test_an_alert_between_the_filling_and_the_tail_is_shown(
     running = asyncio.create_task(run_serve(served.process, hub))
     async with asyncio.timeout(10):
         while not hub.snapshot("live").alerts:  # noqa: ASYNC110  nothing else tells
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_database_that_is_away_at_the_start_is_waited_for(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = make_hub(served.process)
+    fill, calls = hub.start, 0
+
+    async def start() -> Offsets:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise StoreUnavailable("restarting")
+        return await fill()
+
+    monkeypatch.setattr(hub, "start", start)
+    running = asyncio.create_task(run_serve(served.process, hub))
+    async with asyncio.timeout(10):
+        while not hub.filled:
+            assert not running.done()
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
