@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from app.frames import Figures, Item, WallAlert, WallSource
+from app.frames import Figures, Item, Usual, WallAlert, WallSource
 from app.live.figures import MinuteCounts, Window, percentile
 from app.live.items import RANK, alert_line, item_of, source_line
 from app.live.withdrawn import Withdrawals
@@ -27,6 +27,8 @@ _URGENT_SPAN: Final = 15 * 60_000
 _RESOLVED_SPAN: Final = 10 * 60_000
 _RATE_SPAN: Final = 60_000
 _DELAY_SPAN: Final = 60_000
+_SETTLES: Final = 15 * 60_000
+"""What is older when it comes is history, and says nothing of how long a minute takes to be complete."""
 LOST_AFTER: Final = 15_000
 """A source whose pulses stopped for so many ms is shown as lost: its ingest process is gone or cut off."""
 
@@ -105,6 +107,7 @@ class Board:
         self._urgent: dict[str, tuple[int, str]] = {}
         self._rate = Window(_RATE_SPAN, SEEN)
         self._delays = Window(_DELAY_SPAN)
+        self._ages = Window(_SETTLES)
         self._fresh: list[int] = []
         self._changes = Changes()
         self._spans = spans
@@ -167,6 +170,8 @@ class Board:
         self.last_mention = max(self.last_mention or 0, item.received)
         if item.published > now - _RATE_SPAN:  # history that comes at once is no storm
             self._rate.add(item.published, 1)
+        if item.published > now - _SETTLES:
+            self._ages.add(now, now - item.published)
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
@@ -302,10 +307,10 @@ class Board:
         return ranked[:CHOSEN]
 
     def figures(self, now: int) -> Figures:
-        """Return the KPI tiles at `now`. The rate is of what was published in the last minute and heard within it."""
+        """Return the KPI tiles at `now`."""
         rate_usual, share_usual = self.minutes.usual(now)
         return Figures(
-            per_minute=float(len(self._rate.values(now))),
+            per_minute=self._per_minute(now, rate_usual),
             per_minute_usual=rate_usual,
             negative=self.minutes.share(now),
             negative_usual=share_usual,
@@ -315,6 +320,18 @@ class Board:
             heard_today=self.heard_today,
             stored_total=self.stored_total,
         )
+
+    def _per_minute(self, now: int, expected: Usual | None) -> float:
+        """Return how many were published in the last minute and heard within it.
+
+        Where that is low, what is delivered in batches may only not have come yet, while what is usual has all of it:
+        then the last whole minute counts that should be complete by now, as long as recent mentions took to come.
+        """
+        rate = len(self._rate.values(now))
+        if expected is None or rate >= expected.low:
+            return float(rate)
+        took = int(percentile(self._ages.values(now), 0.95) or 0)
+        return float(max(rate, self.minutes.whole(now - took).total))
 
     def open_alerts(self) -> list[WallAlert]:
         """Return alerts, the open ones first, most severe first, newest first."""
@@ -346,7 +363,7 @@ class Board:
 
         What differs from it is a change, too. Alerts are this one's alone: who filled it knows all of them.
         """
-        self._rate, self._delays, self._fresh = old._rate, old._delays, old._fresh
+        self._rate, self._delays, self._ages, self._fresh = old._rate, old._delays, old._ages, old._fresh
         stored, self.dead = self.dead, dict(old.dead)
         alive = max(old.sent.values(), default=0) - LOST_AFTER
         heard = {key: line for key, line in old.sources.items() if key in self.sources or old.sent[key] > alive}

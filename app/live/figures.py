@@ -56,6 +56,10 @@ class MinuteCounts:
         total, negative = self._minutes.get(at, (0, 0))
         return Minute(at=at, total=total, negative=negative)
 
+    def whole(self, now: int) -> Minute:
+        """Return the last minute that was over at `now`."""
+        return self.minute(now - now % MINUTE - MINUTE)
+
     def chart(self, now: int) -> list[Minute]:
         """Return the last hour, oldest first, the running minute last."""
         last = now - now % MINUTE

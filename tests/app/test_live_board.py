@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.frames import Usual
 from app.live.board import LOST_AFTER, Board, Seen, ms
 from app.live.figures import MINUTE, MinuteCounts, Window, percentile, usual
 from app.live.ring import Encoded, Ring
@@ -283,6 +284,44 @@ def test_history_that_comes_at_once_is_no_storm() -> None:
         then = NOW - timedelta(seconds=30 * number)
         b.mention(scored(str(number), received_at=NOW, published_at=then), ms(NOW))
     assert b.figures(ms(NOW)).per_minute == 2
+
+
+def rates(heard: dict[int, list[int]], seconds: range) -> list[tuple[float, Usual]]:
+    """Return rate and usual range at each second after NOW; `heard`: second -> seconds of publication of what comes."""
+    b = board()
+    for back in range(1, 24 * 60):
+        b.minutes.put(ms(NOW) - back * MINUTE, 20, 0)
+    found = []
+    for second in range(seconds.stop):
+        now = NOW + timedelta(seconds=second)
+        for number, published in enumerate(heard.get(second, ())):
+            then = NOW + timedelta(seconds=published)
+            b.mention(scored(f"{second}-{number}", received_at=now, published_at=then), ms(now))
+        b.tick(ms(now))
+        figures = b.figures(ms(now))
+        assert figures.per_minute_usual is not None
+        if second >= seconds.start:
+            found.append((figures.per_minute, figures.per_minute_usual))
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 60, 120, 300])
+def test_what_comes_in_batches_is_not_below_what_is_usual(every: int) -> None:
+    """A feed that is polled, a webhook that collects: 20 a minute, however they are delivered."""
+    batches = {at: list(range(max(0, at - every) // 3 * 3 + 3, at + 1, 3)) for at in range(every, 1800, every)}
+    found = rates(batches, range(900, 1800))
+    assert all(wonted.low <= rate <= wonted.high for rate, wonted in found)
+
+
+def test_a_source_that_stops_is_below_what_is_usual() -> None:
+    ((rate, wonted),) = rates({second: [second] for second in range(0, 900, 3)}, range(1020, 1021))
+    assert rate < wonted.low
+
+
+def test_a_burst_between_batches_shows_at_once() -> None:
+    batches = {at: list(range(at - 120, at, 3)) for at in range(120, 961, 120)}
+    ((rate, wonted),) = rates({**batches, 1000: [999] * 60}, range(1001, 1002))
+    assert rate > wonted.high
 
 
 def test_a_ring_resumes_or_says_that_it_cannot() -> None:
