@@ -7,9 +7,11 @@ see: the caller says which queries.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 
 from sqlalchemy import Select, func, literal, or_, select, tuple_
@@ -25,6 +27,8 @@ LONGEST_TEXT: Final = 1000
 _EQUAL: Final = ("source_kind", "lang", "sentiment", "urgency", "intent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ARABIC: Final = re.compile("[\u0620-\u077f]")
+_KEYBOARDS: Final = (str.maketrans("يك", "یک"), str.maketrans("یک", "يك"))
+_SMALL: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _AFTER: Final = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
 
 
@@ -33,8 +37,8 @@ class MentionFilter:
     """Which mentions. None means all; `start` is included, `end` is not (time of publication).
 
     `text` is contained, after normalisation, whatever joins its words: spaces, a line end, a hyphen or a ZWNJ.
-    `queries`: at least one of them matched. `author` is an author's id and needs `source_kind`, or else a handle or a
-    name.
+    `queries`: at least one of them matched. `author` is an author's id and needs `source_kind`, or else a whole handle
+    or name, in any case and Unicode form and with the yeh and kaf of any keyboard.
     """
 
     realm: str = LIVE
@@ -73,11 +77,19 @@ def _place(after: str) -> tuple[datetime, int]:
         raise ValueError("after: not a cursor that a page gave") from error
 
 
-def _author(wanted: MentionFilter) -> Any:
-    named = or_(mentions.c.author_handle == wanted.author, mentions.c.author_name == wanted.author)
-    if wanted.source_kind is None or wanted.author is None:
+def spellings(name: str) -> list[str]:
+    """Return the ways in which a name may be stored, their ASCII letters small: all that SQLite makes small."""
+    cases = {name, name.lower(), name.upper(), name.title()}
+    letters = cases | {case.translate(keyboard) for case in cases for keyboard in _KEYBOARDS}
+    return sorted({unicodedata.normalize(form, one).translate(_SMALL) for one in letters for form in ("NFC", "NFD")})
+
+
+def _author(author: str, source_kind: str | None) -> Any:
+    columns = (mentions.c.author_handle, mentions.c.author_name)
+    named = or_(*(func.lower(column, type_=column.type).in_(spellings(author)) for column in columns))
+    if source_kind is None:
         return named
-    return or_(mentions.c.author_key == author_digest(wanted.source_kind, wanted.author), named)
+    return or_(mentions.c.author_key == author_digest(source_kind, author), named)
 
 
 def _where(wanted: MentionFilter, normalise: Normalise) -> list[Any]:
@@ -91,7 +103,7 @@ def _where(wanted: MentionFilter, normalise: Normalise) -> list[Any]:
         if value is not None:
             conditions.append(column[name] == value)
     if wanted.author is not None:
-        conditions.append(_author(wanted))
+        conditions.append(_author(wanted.author, wanted.source_kind))
     if wanted.text is not None:
         conditions.append(_contains(wanted.text, normalise))
     return conditions

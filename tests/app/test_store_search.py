@@ -82,6 +82,26 @@ async def test_filters(store: Store, wanted: MentionFilter, expected: list[str])
     assert await _ids(store, wanted) == expected
 
 
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ("José", "Jose\u0301"),
+        ("Jose\u0301", "JOSÉ"),
+        ("ÉLODIE", "élodie"),
+        ("Élodie", "ÉLODIE"),
+        ("علي شريك", "علی شریک"),
+        ("علی شریک", "علي شريك"),
+        ("Ben.Example", "ben.example"),
+        ("nul\x00name", "NUL\x00name"),
+    ],
+)
+async def test_an_author_is_found_however_the_name_is_typed(store: Store, stored: str, asked: str) -> None:
+    await store.keep("store", placed([post("a", author=Author(id="a", name=stored)), post("b")]))
+    assert await _ids(store, MentionFilter(author=asked)) == ["a"]
+    await store.keep("store", placed([post("c", author=Author(id="c", handle=stored))], start=2))
+    assert await _ids(store, MentionFilter(author=asked)) == ["c", "a"]
+
+
 async def test_an_endless_search_text_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="at most"):
         await store.mentions(MentionFilter(text="x" * 1001))
