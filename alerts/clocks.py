@@ -91,7 +91,7 @@ class RealmClock:
         source = self.sources.setdefault(pulse.source_id, SourceClock())
         source.beats[partition] = Beat(moment(pulse.at), moment(pulse.sent_at), pulse.status.value)
         source.heard, source.lost = observed, False
-        self._turn(pulse.source_id, source)
+        self._turn(pulse.source_id, source, moment(pulse.sent_at))
         if stood and not self.stands_still:
             self.awaited = dict.fromkeys(stood, observed + self.lost_after)
         if self._status(source) == SourceStatus.LIVE:
@@ -103,11 +103,14 @@ class RealmClock:
         last = max(since.values(), default=0)
         return [name for name, at in since.items() if at >= last - self.lost_after]
 
-    def _turn(self, name: str, source: SourceClock) -> None:
+    def _turn(self, name: str, source: SourceClock, heard: int) -> None:
+        """Queue the change of hearing, if there is one; `heard` is the sender's wall clock at the last pulse of all."""
         beat = source.beat(self.partitions)
         if beat is None and not source.lost:
             return
-        beat = beat or max(source.beats.values(), key=lambda one: one.sent)
+        # A clock that was set back may have left no pulse to go by.
+        unheard = Beat(source.turned or heard, heard - self.lost_after, LOST)
+        beat = beat or max(source.beats.values(), key=lambda one: one.sent, default=unheard)
         status = self._status(source)
         if status == SourceStatus.LIVE:
             source.live_seen, self.ended = True, False
@@ -121,18 +124,21 @@ class RealmClock:
         self._turns.append(Turn(source.turned, name, away))
         self._turns.sort(key=lambda turn: (turn.at, turn.source))
 
-    def watch(self, observed: int) -> None:
-        """Lose the sources that have not been heard for too long, and wait for none longer than that."""
+    def watch(self, observed: int, heard: int) -> None:
+        """Lose the sources that have not been heard for too long, and wait for none longer than that.
+
+        `heard` is the sender's wall clock at the last pulse of all.
+        """
         self.awaited = {name: until for name, until in self.awaited.items() if observed <= until}
         for name, source in self.sources.items():
-            if not source.lost and observed - source.heard > self.lost_after:
+            if not (source.lost and source.beats) and observed - source.heard > self.lost_after:
                 source.lost = True
-                self._turn(name, source)
+                self._turn(name, source, heard)
 
     def _status(self, source: SourceClock) -> str:
         if source.lost:
-            finished = all(beat.status == SourceStatus.FINISHED for beat in source.beats.values())
-            return SourceStatus.FINISHED.value if finished else LOST
+            statuses = {beat.status for beat in source.beats.values()}
+            return SourceStatus.FINISHED.value if statuses == {SourceStatus.FINISHED} else LOST
         beat = source.beat(self.partitions)
         return "" if beat is None else beat.status
 
@@ -202,12 +208,16 @@ class RealmClock:
         return max(times, default=limit) > limit
 
     def set_back(self, present: int, limit: int) -> bool:
-        """Forget what claims a time after `limit`; return whether the frontier did: it is found anew from pulses."""
+        """Forget what claims a time after `limit`; return whether the frontier did: it is found anew from pulses.
+
+        A source none of whose pulses is left goes on from where they had come, and is lost in the end if that was all.
+        """
         for source in self.sources.values():
+            reached = max((beat.at for beat in source.beats.values()), default=0)
             source.beats = {
                 partition: beat for partition, beat in source.beats.items() if max(beat.at, beat.sent) <= limit
             }
-            source.turned = min(source.turned, present)
+            source.turned = min(source.turned if source.beats else max(source.turned, reached), present)
             source.away = source.away and source.away._replace(since=min(source.away.since, present))
         self.away = {name: away._replace(since=min(away.since, present)) for name, away in self.away.items()}
         self._turns = [turn._replace(at=min(turn.at, present)) for turn in self._turns]

@@ -115,7 +115,7 @@ class Engine:
     def advance(self) -> None:
         """Do what the state asks for: after a tick, or after a load. A second call does nothing."""
         for realm in self.realms.values():
-            realm.clock.watch(self._observed)
+            realm.clock.watch(self._observed, self._heard or 0)
             self._advance(realm)
 
     def _observe(self, sent: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from alerts.engine import Engine
+from alerts.rules import Rule
 from app.store import Store
 from streams.embedded import EmbeddedStream
 from streams.records import AlertEvent, AnyRecord, SourceStatus
@@ -13,6 +14,7 @@ from tests.alerts.test_worker import fill, read, run, worker_on
 from tests.alerts.worlds import at, mention, pulse, rule
 
 DAY = 86_400.0
+HOUR = 3600
 RULES = (rule(cooldown="30s"),)
 
 
@@ -92,6 +94,42 @@ def test_the_time_that_goes_on_after_a_file_ended_is_no_mistake() -> None:
     assert [state for state, _ in told(events)] == ["firing", "resolved"]
     later = live(engine, [*pulses(40, 60), *burst(58), *pulses(60, 80)])
     assert [state for state, _ in told(later)] == ["firing"], "a source that begins after it is heard now"
+
+
+def an_hour_ahead(rules: Sequence[Rule]) -> tuple[Engine, list[AlertEvent]]:
+    """Both sources and we ourselves are right for a minute, and then an hour ahead for a while, and believe it."""
+    engine, events = Engine(rules), list[AlertEvent]()
+    for second in [*range(60), *range(HOUR + 60, HOUR + 100)]:
+        engine.believe(at(second))
+        events += engine.step([(pulse(second, source=source), 0) for source in "ab"]).events
+    return engine, events
+
+
+def test_a_source_that_is_not_heard_after_a_clock_was_set_back_is_lost_and_said_to_be() -> None:
+    rules = (rule(), rule(id="b", sources=["b"]))
+    engine, events = an_hour_ahead(rules)
+    for second in range(100, 400):
+        engine = Engine.load(engine.dump(), rules)
+        engine.believe(at(second))
+        events += engine.step([(pulse(second), 0)]).events
+    assert [(event.rule_id, event.state.value, event.reason) for event in events] == [
+        ("b", "no_data", "nothing can be heard: b is lost")
+    ]
+    assert at(200) < events[0].at < at(400)
+
+
+def test_when_nobody_is_heard_after_a_clock_was_set_back_all_are_lost_by_ticks() -> None:
+    rules = (rule(),)
+    engine, events = an_hour_ahead(rules)
+    for second in range(100, 400, 5):
+        engine.believe(at(second))
+        engine.tick(at(second))
+        engine = Engine.load(engine.dump(), rules)  # a restart between a tick and what follows from it
+        engine.advance()
+        events += engine.drain().events
+    assert [(event.state.value, event.reason) for event in events] == [
+        ("no_data", "nothing can be heard: a is lost, b is lost")
+    ]
 
 
 async def test_a_worker_survives_a_second_in_tomorrow_and_a_restart(stream: EmbeddedStream, store: Store) -> None:
