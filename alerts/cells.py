@@ -33,7 +33,12 @@ def alert_id(rule_id: str, realm: str, group: Mapping[str, str] | None, started:
 
 @dataclass(slots=True)
 class Cell:
-    """The state of one rule in one realm. `began` is the pulse time since when this revision is in force; 0: always."""
+    """The state of one rule in one realm.
+
+    `began` is the pulse time before which no no-data alert may start: that since when this revision is in force, or
+    the last start of one; 0: always. `used` is the last time at which an alert may have started before time was set
+    back; 0: never.
+    """
 
     rule: Rule
     realm: str
@@ -42,6 +47,7 @@ class Cell:
     quiet_until: dict[Group, int] = field(default_factory=dict)
     blind: Opening | None = None
     began: int = 0
+    used: int = 0
 
     @property
     def due(self) -> int | None:
@@ -93,8 +99,10 @@ class Cell:
     def set_back(self, present: int) -> None:
         """Go on from `present` after time was found to have run ahead: open alerts stay, what waited for then does not.
 
-        A pending group begins anew; a cooldown lasts no longer than from now on.
+        A pending group begins anew; a cooldown lasts no longer than from now on. Alerts that start at a time which was
+        there before get names of their own.
         """
+        self.used = max(self.used, self.window.at or 0)
         self.window.clear()
         self.openings = {group: one for group, one in self.openings.items() if one.phase is not Phase.PENDING}
         for opening in self.openings.values():
@@ -109,6 +117,7 @@ class Cell:
         if self.blind is None or clock.missing(self.rule.sources)[1]:
             return []
         opening, self.blind = self.blind, None
+        self.began = max(self.began, opening.started + 1)
         return [
             self._event(
                 None, opening, AlertState.RESOLVED, Reading(0.0, 0, enough=False), at, "the sources are heard again"
@@ -148,7 +157,7 @@ class Cell:
         rule = self.rule
         names: dict[str, str] | None = None if group is None else dict(zip(rule.group_by, group, strict=True))
         event = AlertEvent(
-            alert_id=alert_id(rule.id, self.realm, names, opening.started),
+            alert_id=opening.last.alert_id if opening.last else self._new_id(names, opening.started),
             seq=opening.seq,
             rule_id=rule.id,
             rule_name=rule.name,
@@ -170,6 +179,11 @@ class Cell:
         shown = self.window.evidence(group) if group is not None and state is AlertState.FIRING else ()
         return event.model_copy(update={"evidence": shown})
 
+    def _new_id(self, group: Mapping[str, str] | None, started: int) -> str:
+        if started <= self.used:
+            started = self.used = self.used + 1
+        return alert_id(self.rule.id, self.realm, group, started)
+
     def _measured(self, reading: Reading) -> str:
         rule, over = self.rule, write_duration(self.rule.window)
         if rule.measure is Measure.NEGATIVE_SHARE:
@@ -185,6 +199,7 @@ class Cell:
         return {
             "revision": self.rule.revision,
             "began": self.began,
+            "used": self.used,
             "at": self.window.at,
             "openings": [[list(group), _pack(opening)] for group, opening in self.openings.items()],
             "quiet": [[list(group), until] for group, until in self.quiet_until.items()],
@@ -194,7 +209,7 @@ class Cell:
 
     def restore(self, data: Mapping[str, Any], exhibits: Mapping[int, Exhibit]) -> None:
         """Take over what `dump` gave for the same revision of the rule."""
-        self.began = data.get("began", 0)
+        self.began, self.used = data.get("began", 0), data.get("used", 0)
         self.window.at = data["at"]
         self.window.exhibits = {tuple(group): [exhibits[key] for key in keys] for group, keys in data["exhibits"]}
         self.openings = {tuple(group): _unpack(packed) for group, packed in data["openings"]}

@@ -276,7 +276,7 @@ class Engine:
                 cell.restore(saved, exhibits)
             else:
                 if cell is not None:
-                    cell.began = max(cell.began, after(saved))
+                    cell.began, cell.used = max(cell.began, after(saved)), saved.get("used", 0)
                 self._events += closings(saved, "the rule was removed" if cell is None else "the rule was changed")
 
     @classmethod

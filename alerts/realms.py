@@ -98,7 +98,8 @@ class Realm:
         """Go on from the present where time ran ahead of it."""
         limit = present + AHEAD
         for cell in self.cells:
-            cell.began = min(cell.began, present)
+            if cell.began > present:
+                cell.used, cell.began = max(cell.used, cell.began), present
         if self.clock.ahead_of(limit) and self.clock.set_back(present, limit):
             self.contributions.set_back(present)
             for cell in self.cells:

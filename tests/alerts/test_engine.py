@@ -234,6 +234,17 @@ def test_a_rule_that_changes_during_an_outage_says_no_data_again_each_time() -> 
     assert closed == [(event.alert_id, 1, "resolved") for event in opened]
 
 
+def test_a_second_no_data_alert_over_the_same_outage_is_another_one() -> None:
+    """Its key would be that of the first, so that nobody were told."""
+    engine = Engine([rule()], sources=frozenset("ab"))
+    a_away, b_away = beats(60, 400, status=UNREACHABLE), beats(30, 300, "b", UNREACHABLE)
+    events = engine.step(merged(beats(0, 59), beats(0, 29, "b"), a_away, b_away, beats(301, 400, "b"))).events
+    engine = Engine.load(engine.dump(), engine.rules, sources=frozenset("a"))
+    events += engine.step(merged(beats(401, 700, status=UNREACHABLE))).events
+    assert [event.state.value for event in events] == ["no_data", "resolved", "no_data"]
+    assert len({(event.alert_id, event.seq) for event in events}) == 3
+
+
 def test_a_new_rule_sees_the_window_that_is_already_known() -> None:
     engine = Engine([rule(window="60s")])
     engine.step(merged(beats(0, 20), burst(9)))

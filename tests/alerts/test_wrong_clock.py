@@ -105,6 +105,25 @@ def an_hour_ahead(rules: Sequence[Rule]) -> tuple[Engine, list[AlertEvent]]:
     return engine, events
 
 
+def test_an_alert_at_a_time_that_was_there_before_has_a_name_of_its_own() -> None:
+    """The clock was an hour ahead and believed while an alert began; then that hour comes."""
+    rules, events = (rule(window="60s", every="60s"),), list[AlertEvent]()
+    engine = Engine(rules)
+    bursts = {HOUR + 100: "ahead"}
+    for second in [*range(60), *range(HOUR + 60, HOUR + 200), *range(200, HOUR + 400)]:
+        engine.believe(at(second))
+        name = bursts.pop(second, "")
+        posts = [mention(f"{name}{n}", second - 5 + n / 10) for n in range(4)] if name else []
+        events += engine.step([(one, 0) for one in [pulse(second), *posts]]).events
+        if second == 250:
+            bursts[HOUR + 100] = "true"
+            engine = Engine.load(engine.dump(), [rules[0].model_copy(update={"name": "Changed"})])
+        engine = Engine.load(engine.dump(), engine.rules)
+    assert [event.state.value for event in events] == ["firing", "resolved"] * (len(events) // 2)
+    assert events[0].started_at == events[-1].started_at
+    assert len({(event.alert_id, event.seq) for event in events}) == len(events)
+
+
 def test_a_source_that_is_not_heard_after_a_clock_was_set_back_is_lost_and_said_to_be() -> None:
     rules = (rule(), rule(id="b", sources=["b"]))
     engine, events = an_hour_ahead(rules)
