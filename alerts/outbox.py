@@ -38,7 +38,7 @@ class Decision(StrEnum):
 
     @property
     def sends(self) -> bool:
-        """An unknown receiver is sent to as well: it fails where everybody sees it, instead of in silence."""
+        """An unknown receiver is sent to as well: its attempts fail where everybody sees them."""
         return self in (Decision.SEND, Decision.UNKNOWN_RECEIVER)
 
 

@@ -62,12 +62,17 @@ def outcome_of(send: Send, attempt: Attempt, now: datetime, chance: float) -> Ou
 
 @dataclass
 class Lane:
-    """What is known of one receiver in this process; `queues` has, by alert, the claimed sends that go in order."""
+    """What is known of one receiver in this process; `queues` has, by alert, the claimed sends that go in order.
+
+    `begun` numbers the attempts; those up to `blamed` count as one failure: they ran when the last one counted.
+    """
 
     queues: dict[str, deque[Send]] = field(default_factory=dict)
     failures: int = 0
     rests_until: datetime | None = None
     attempts: int = 0
+    begun: int = 0
+    blamed: int = 0
     width: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WIDTH))
 
     @property
@@ -79,12 +84,17 @@ class Lane:
         """Whether a send may start now; if not, it stays in the outbox until its lease is over."""
         return self.rests_until is None or (now >= self.rests_until and not self.attempts)
 
-    def learn(self, outcome: Outcome, now: datetime, chance: float) -> None:
-        """Remember how the receiver does."""
+    def begin(self) -> int:
+        """Return the number of an attempt that starts now."""
+        self.begun += 1
+        return self.begun
+
+    def learn(self, attempt: int, outcome: Outcome, now: datetime, chance: float) -> None:
+        """Remember how the receiver did at the attempt of this number."""
         if outcome.result == "delivered":
             self.failures, self.rests_until = 0, None
-        elif outcome.retry_at is not None:
-            self.failures += 1
+        elif outcome.retry_at is not None and attempt > self.blamed:
+            self.failures, self.blamed = self.failures + 1, self.begun
             self.rests_until = now + timedelta(seconds=wait_before(self.failures, None, chance))
 
 
@@ -170,6 +180,7 @@ class Sender:
             del lane.queues[alert_id]
 
     async def _send(self, lane: Lane, send: Send) -> Outcome:
+        number = lane.begin()
         lane.attempts += 1
         try:
             attempt = await self._attempt(send)
@@ -177,7 +188,7 @@ class Sender:
             lane.attempts -= 1
         now = self._clock()
         outcome = outcome_of(send, attempt, now, self._chance())
-        lane.learn(outcome, now, self._chance())
+        lane.learn(number, outcome, now, self._chance())
         await self._persist(lambda: self._log.settle([outcome]))
         metrics.NOTIFICATIONS.labels(receiver=send.receiver, result=outcome.result).inc()
         tell = _logger.info if outcome.result == "delivered" else _logger.warning
@@ -187,7 +198,8 @@ class Sender:
     async def _attempt(self, send: Send) -> Attempt:
         notifier, now = self._notifiers.get(send.receiver), self._clock()
         if notifier is None:
-            return Reject(f"receiver {send.receiver!r} is not configured; add it, or take it out of the rule")
+            # Another process may know it already: each looks for a new configuration on its own.
+            return Retry(f"receiver {send.receiver!r} is not configured; add it, or take it out of the rule")
         if now >= send.expires_at:
             return Reject(f"expired before it could be sent; {send.attempts} attempts were made")
         try:

@@ -26,6 +26,7 @@ from app.roles.loops import consume
 from app.store import TRANSIENT
 from streams.records import ALERTS, SCORED, AlertEvent
 from streams.secrets import SecretMissing
+from streams.steady_clock import SteadyClock
 
 _log = structlog.get_logger("alert")
 
@@ -128,8 +129,9 @@ async def _notify(process: Process, configuration: Configuration) -> None:
     wake = asyncio.Event()
     receivers = {receiver.id: receiver for receiver in configuration.receivers}
     notifiers = {receiver.id: made(receiver) for receiver in configuration.receivers}
-    box = Outbox(process.store, receivers, wake, process.clock)
-    sender = Sender(process.store, notifiers, wake, transient=TRANSIENT, clock=process.clock)
+    clock = SteadyClock(process.clock)  # one that leaps for a moment must not let pages expire
+    box = Outbox(process.store, receivers, wake, clock)
+    sender = Sender(process.store, notifiers, wake, transient=TRANSIENT, clock=clock)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
