@@ -125,6 +125,8 @@ class Cell:
         ]
 
     def _hearing(self, group: Group, clock: RealmClock) -> Hearing:
+        if clock.deserted:
+            return Hearing.NONE
         if not clock.away:
             return Hearing.FULL
         away, all_away = clock.missing(self._sources(group))
@@ -141,7 +143,8 @@ class Cell:
             state, opening.phase, reason = AlertState.FIRING, Phase.FIRING, self._measured(reading)
         elif verdict is Verdict.LOSE_SIGHT:
             state, opening.phase = AlertState.NO_DATA, Phase.NO_DATA
-            reason = f"can't be seen: {_spell(clock.missing(self._sources(group))[0], clock)}"
+            away = clock.dropped if clock.deserted else clock.missing(self._sources(group))[0]
+            reason = f"can't be seen: {_spell(away, clock)}"
         elif verdict is Verdict.RESOLVE:
             state, reason = AlertState.RESOLVED, f"calm: {self._measured(reading)}"
             self.quiet_until[group] = at + span(self.rule.cooldown)
@@ -252,4 +255,4 @@ def _unpack(packed: list[Any]) -> Opening:
 
 
 def _spell(away: list[str], clock: RealmClock) -> str:
-    return ", ".join(f"{name} is {clock.away[name].status}" for name in away)
+    return ", ".join(f"{name} is {clock.away[name].status}" for name in away) or "no source is left"

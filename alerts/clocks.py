@@ -23,6 +23,7 @@ from alerts.moments import moment
 from streams.records import Pulse, SourceStatus
 
 LOST: Final = "lost"
+DROPPED: Final = "switched off or removed"
 _AWAY: Final = (SourceStatus.STALLED.value, SourceStatus.UNREACHABLE.value, LOST)
 HOLE: Final = 5_000_000
 """Microseconds that a hole between two pulses counts for at most."""
@@ -88,6 +89,8 @@ class RealmClock:
     def pulse(self, pulse: Pulse, partition: int, observed: int) -> None:
         """Take a source's sign of life."""
         stood = self._gone_together() if self.stands_still else ()
+        if pulse.source_id not in self.sources:
+            self.away.pop(pulse.source_id, None)
         source = self.sources.setdefault(pulse.source_id, SourceClock())
         source.beats[partition] = Beat(moment(pulse.at), moment(pulse.sent_at), pulse.status.value)
         source.heard, source.lost = observed, False
@@ -192,6 +195,18 @@ class RealmClock:
                 self.away[turn.source] = turn.away
         return last
 
+    @property
+    def deserted(self) -> bool:
+        """Whether nothing was ever heard of the sources that are left: those that were are configured no more."""
+        return not any(
+            source.live_seen or self._status(source) == SourceStatus.FINISHED for source in self.sources.values()
+        )
+
+    @property
+    def dropped(self) -> list[str]:
+        """Return the sources that were heard and are configured no more, as far as none is left that was heard."""
+        return sorted(name for name, away in self.away.items() if away.status == DROPPED)
+
     def missing(self, wanted: Iterable[str]) -> tuple[list[str], bool]:
         """Return which of `wanted` (empty: all) can't be heard, and whether that is all of those ever live."""
         names = set(wanted) or set(self.sources)
@@ -227,11 +242,14 @@ class RealmClock:
         return True
 
     def forget(self, known: frozenset[str]) -> None:
-        """Drop the sources that are configured no more."""
+        """Drop the sources that are configured no more; their names stay while none is left that was heard."""
+        gone = {name: Away(DROPPED, 0) for name in self.dropped}
         for name in self.sources.keys() - known:
-            del self.sources[name]
-            self.away.pop(name, None)
+            if self.sources.pop(name).live_seen:
+                gone[name] = Away(DROPPED, 0)
             self.awaited.pop(name, None)
+        self.away = {name: away for name, away in self.away.items() if name in self.sources}
+        self.away |= gone if self.deserted else {}
         self._turns = [turn for turn in self._turns if turn.source in known]
 
     def dump(self) -> dict[str, Any]:

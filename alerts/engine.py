@@ -205,14 +205,20 @@ class Engine:
             for cell in realm.cells:
                 cell.window.forget_facets(forgotten)
         if clock.stands_still:
-            last = clock.turn_to(None)
-            if last is not None:
-                for cell in realm.cells:
-                    self._events += cell.settle(last, clock)
+            self._settle(realm)
         elif clock.frontier is not None:
             clock.turn_to(min((cell.window.at or 0 for cell in realm.cells), default=clock.frontier))
         for cell in realm.cells:
             self._events += cell.look(self._heard or 0, span(self.no_data_after), clock)
+
+    def _settle(self, realm: Realm) -> None:
+        """Say at once what can't be heard any more, as time will not come to it."""
+        last = realm.clock.turn_to(None)
+        if last is None and realm.clock.deserted:
+            last = realm.clock.frontier or self._heard
+        if last is not None:
+            for cell in realm.cells:
+                self._events += cell.settle(last, realm.clock)
 
     def _walk(self, realm: Realm, target: int) -> None:
         """Evaluate every step up to `target` at which something can change, in order of time."""

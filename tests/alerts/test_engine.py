@@ -262,6 +262,26 @@ def test_sources_that_are_configured_no_more_hold_nothing() -> None:
     ]
 
 
+@pytest.mark.parametrize(("named", "others"), [(["a"], True), ([], False)])
+def test_an_alert_whose_only_source_is_switched_off_turns_to_no_data_until_it_is_back(
+    named: list[str], others: bool
+) -> None:
+    engine = Engine([rule(sources=named)])
+    events = engine.step(merged(beats(0, 19), burst(9), beats(0, 19, "b") if others else ())).events
+    for _ in range(2):
+        engine = Engine.load(engine.dump(), engine.rules, sources=frozenset("b"))
+        engine.advance()
+        events += engine.drain().events
+    never = [] if others else beats(20, 200, "b", UNREACHABLE)
+    events += engine.step(merged(never, beats(20, 200, "b") if others else ())).events
+    assert [(event.state.value, event.seq) for event in events] == [("firing", 0), ("no_data", 1)]
+    assert events[1].reason == "can't be seen: a is switched off or removed"
+    engine = Engine.load(engine.dump(), engine.rules)
+    back = engine.step(merged(beats(201, 230))).events
+    assert [event.state.value for event in back] == ["firing", "resolved"], "what was known still counts"
+    assert {event.alert_id for event in back} == {events[0].alert_id}
+
+
 def test_memory_is_bounded_by_the_horizon() -> None:
     engine = Engine([rule(threshold=1000)])
     sizes = []
