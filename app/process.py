@@ -53,9 +53,10 @@ class Desk:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self) -> None:
-        """Return when the next configuration is in force."""
-        await self._changed.wait()
+    async def changed(self, seen: int) -> None:
+        """Return when another configuration than that of revision `seen` is in force, at once if it is already."""
+        while self.revision == seen:
+            await self._changed.wait()
 
     async def watch(self, store: Store) -> None:
         """Look for applied configurations for ever; one that this version can't read is logged and left alone."""

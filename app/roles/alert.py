@@ -45,7 +45,7 @@ async def _always(process: Process, part: Part) -> None:
     """Run `part` under the configuration in force; anew when that changes or the engine's lead was lost."""
     while True:
         working = asyncio.create_task(part(process, process.desk.configuration))
-        changed = asyncio.create_task(process.desk.changed())
+        changed = asyncio.create_task(process.desk.changed(process.desk.revision))
         try:
             await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -168,6 +168,6 @@ async def run_ingest(process: Process, webhooks: Webhooks) -> None:
     async with asyncio.TaskGroup() as tasks:
         sources = Sources(process, webhooks, tasks)
         while True:
-            changed = asyncio.create_task(process.desk.changed())
+            seen = process.desk.revision
             await sources.exchange()
-            await changed
+            await process.desk.changed(seen)

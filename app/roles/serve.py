@@ -103,5 +103,6 @@ async def _filled(hub: Hub) -> Offsets:
 async def _respell(process: Process, hub: Hub) -> None:
     """Underline by the queries in force."""
     while True:
-        await process.desk.changed()
+        seen = process.desk.revision
         hub.respell(compile_queries(process.desk.configuration.queries).spans)
+        await process.desk.changed(seen)
