@@ -261,29 +261,36 @@ class Engine:
     def _restore_realm(self, name: str, dumps: Mapping[str, Any]) -> None:
         """Restore a realm's parts; a choice of sources that is new begins with what the whole realm knew."""
         cells: dict[str, tuple[Realm, Cell]] = {}
+        ours = {key: data for key, data in dumps.items() if data.get("realm", key) == name}
+        exhibits = {key: {row[0]: Exhibit(*row) for row in data["exhibits"]} for key, data in ours.items()}
         for realm in self._realms(name):
-            realm.restore_time(dumps.get(realm.key, dumps[name]), self.sources)
+            realm.restore_time(ours.get(realm.key, ours[name]), self.sources)
             cells |= {cell.rule.id: (realm, cell) for cell in realm.cells}
         for _, cell in cells.values():
             cell.began = self._heard or 0
-        for key, data in dumps.items():
-            if data.get("realm", key) == name:
-                self._restore_cells(data, cells)
+        kept: set[str] = set()
+        for key, data in ours.items():
+            kept |= self._restore_cells(data, cells, exhibits[key])
         for realm, cell in cells.values():
             if cell.window.at is None and realm.clock.frontier is not None:
                 cell.window.at = grid_to(realm.clock.frontier, cell.window.step)
-            realm.fill(cell)
+            realm.fill(cell, {} if cell.rule.id in kept else exhibits.get(realm.key, exhibits[name]))
 
-    def _restore_cells(self, data: Mapping[str, Any], cells: Mapping[str, tuple[Realm, Cell]]) -> None:
-        exhibits = {row[0]: Exhibit(*row) for row in data["exhibits"]}
+    def _restore_cells(
+        self, data: Mapping[str, Any], cells: Mapping[str, tuple[Realm, Cell]], exhibits: Mapping[int, Exhibit]
+    ) -> set[str]:
+        """Restore the cells of unchanged rules, and return which those are; close what others had open."""
+        kept = set()
         for rule_id, saved in data["cells"].items():
             cell = cells[rule_id][1] if rule_id in cells else None
             if cell is not None and cell.rule.revision == saved["revision"]:
                 cell.restore(saved, exhibits)
+                kept.add(rule_id)
             else:
                 if cell is not None:
                     cell.began, cell.used = max(cell.began, after(saved)), saved.get("used", 0)
                 self._events += closings(saved, "the rule was removed" if cell is None else "the rule was changed")
+        return kept
 
     @classmethod
     def load(cls, text: str, rules: Sequence[Rule], **settings: Any) -> Engine:

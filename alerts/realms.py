@@ -17,7 +17,7 @@ from alerts.clocks import RealmClock
 from alerts.contributions import Change, Contributions
 from alerts.moments import AHEAD
 from alerts.rules import Rule
-from alerts.windows import Window, exhibit
+from alerts.windows import Exhibit, Group, Window, exhibit
 from streams.records import REPLAY, Action, ScoredMention
 
 Sources = tuple[str, ...]
@@ -87,12 +87,22 @@ class Realm:
                         shown = shown or exhibit(change.key, change.new, scored)
                         window.show(shown, groups)
 
-    def fill(self, cell: Cell) -> None:
-        """Put all that is known into an empty window."""
-        for _, entry in self.contributions.counted():
-            groups = cell.window.groups_of(entry.facet, self.contributions.facets[entry.facet])
+    def exhibits(self) -> dict[int, Exhibit]:
+        """Return what is kept as possible evidence, by the mention's key."""
+        return {one.key: one for cell in self.cells for kept in cell.window.exhibits.values() for one in kept}
+
+    def fill(self, cell: Cell, exhibits: Mapping[int, Exhibit]) -> None:
+        """Put all that is known into an empty window, and show those of `exhibits` that are hits there."""
+        window, shown = cell.window, list[tuple[Exhibit, tuple[Group, ...]]]()
+        for key, entry in self.contributions.counted():
+            groups = window.groups_of(entry.facet, self.contributions.facets[entry.facet])
             if groups:
-                cell.window.add(entry, groups, 1)
+                window.add(entry, groups, 1)
+                if key in exhibits and window.is_hit(entry):
+                    shown.append((exhibits[key]._replace(at=entry.at), groups))
+        for one, groups in sorted(shown, key=lambda each: (each[0].at, each[0].key)):
+            if not window.has_left(one):
+                window.show(one, groups)
 
     def set_back(self, present: int) -> None:
         """Go on from the present where time ran ahead of it."""
@@ -102,18 +112,18 @@ class Realm:
                 cell.used, cell.began = max(cell.used, cell.began), present
         if self.clock.ahead_of(limit) and self.clock.set_back(present, limit):
             self.contributions.set_back(present)
+            exhibits = self.exhibits()
             for cell in self.cells:
                 cell.set_back(present)
-                self.fill(cell)
+                self.fill(cell, exhibits)
 
     def dump(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        exhibits = {one.key: one for cell in self.cells for kept in cell.window.exhibits.values() for one in kept}
         return {
             "realm": self.name,
             "clock": self.clock.dump(),
             "contributions": self.contributions.dump(),
-            "exhibits": list(exhibits.values()),
+            "exhibits": list(self.exhibits().values()),
             "cells": {cell.rule.id: cell.dump() for cell in self.cells},
         }
 

@@ -146,14 +146,15 @@ class Window:
         Of lengths that wait to be evaluated the outer ones count: a bounded number.
         """
         for group in groups:
-            kept = [one for one in self.exhibits.get(group, ()) if one.key != shown.key and not self._has_left(one)]
+            kept = [one for one in self.exhibits.get(group, ()) if one.key != shown.key and not self.has_left(one)]
             insort(kept, shown, key=lambda one: (one.at, one.key))
             if len(kept) > 2 * FIRST:
                 chosen = {one.key for one in (*_best(kept), *self._ends(kept))}
                 kept = [one for one in kept if one.key in chosen]
             self.exhibits[group] = kept
 
-    def _has_left(self, one: Exhibit) -> bool:
+    def has_left(self, one: Exhibit) -> bool:
+        """Whether the mention is too old for the window."""
         return self.at is not None and one.at <= self.at - self.length
 
     def _ends(self, kept: Sequence[Exhibit]) -> list[Exhibit]:
@@ -171,9 +172,9 @@ class Window:
                 self.exhibits[group] = [old for old in self.exhibits[group] if old.key != key]
 
     def clear(self) -> None:
-        """Forget all sums and where time stood; whoever clears it adds the contributions again."""
+        """Forget all but the rule; whoever clears it adds the contributions again, and shows what may be evidence."""
         self.at = None
-        self.sums, self._buckets, self._order = {}, {}, []
+        self.sums, self.exhibits, self._buckets, self._order = {}, {}, {}, []
 
     def next_step(self) -> int | None:
         """Return the next grid step at which a sum can change; None where nothing is in sight."""

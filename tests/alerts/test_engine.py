@@ -262,6 +262,19 @@ def test_sources_that_are_configured_no_more_hold_nothing() -> None:
     ]
 
 
+@pytest.mark.parametrize("sources", [[], ["a"]])
+def test_a_changed_or_new_rule_fires_with_the_evidence_that_is_known(sources: list[str]) -> None:
+    engine = Engine([rule(window="60s"), rule(id="other", measure="urgency", window="20s")])
+    posts = [*burst(9), mention("urgent", 9.5, urgency="high"), mention("gone", 9.6), mention("old", 9.7)]
+    engine.step(merged(beats(0, 19), posts, [deletion("gone", 15, revision=2)], [mention("old", 9.7, revision=2)]))
+    rules = [rule(window="60s", name="Changed"), rule(id="new", measure="urgency", window="60s", threshold=1)]
+    rules.append(rule(id="young", window="5s", threshold=1))
+    again = Engine.load(engine.dump(), [one.model_copy(update={"sources": tuple(sources)}) for one in rules])
+    events = again.step(merged(beats(20, 30))).events
+    shown = {event.rule_id: {one.native_id for one in event.evidence} for event in events if event.state == "firing"}
+    assert shown == {"r": {"a9-0", "a9-1", "a9-2", "a9-3", "urgent", "old"}, "new": {"urgent"}}
+
+
 @pytest.mark.parametrize(("named", "others"), [(["a"], True), ([], False)])
 def test_an_alert_whose_only_source_is_switched_off_turns_to_no_data_until_it_is_back(
     named: list[str], others: bool

@@ -124,6 +124,17 @@ def test_an_alert_at_a_time_that_was_there_before_has_a_name_of_its_own() -> Non
     assert len({(event.alert_id, event.seq) for event in events}) == len(events)
 
 
+def test_evidence_goes_back_with_its_mentions_when_a_clock_is_set_back() -> None:
+    """Invariant 8: kept until the wrong time came, it would outlive its mention, and no deletion would find it."""
+    rules = (rule(window="60s", threshold=10),)
+    engine, _ = an_hour_ahead(rules)
+    engine.step([(mention(f"m{n}", HOUR + 90), 0) for n in range(9)])
+    engine.believe(at(100))
+    engine.step([(mention("last", 101), 0)])
+    events = engine.step([(pulse(second, source=name), 0) for second in range(100, 120) for name in "ab"]).events
+    assert [(event.state.value, len(event.evidence)) for event in events] == [("firing", 10)]
+
+
 def test_a_source_that_is_not_heard_after_a_clock_was_set_back_is_lost_and_said_to_be() -> None:
     rules = (rule(), rule(id="b", sources=["b"]))
     engine, events = an_hour_ahead(rules)
