@@ -24,6 +24,7 @@ from alerts.cells import Cell, after, closings
 from alerts.clocks import HOLE, RealmClock
 from alerts.contributions import event_time
 from alerts.moments import AHEAD, grid_to, instant, moment, span
+from alerts.orphans import ends
 from alerts.realms import Realm, by_sources
 from alerts.rules import Rule
 from alerts.windows import Exhibit
@@ -67,6 +68,8 @@ class Engine:
     _late: Counter[str] = field(default_factory=Counter, init=False)
     _ahead: Counter[str] = field(default_factory=Counter, init=False)
     _present: int | None = field(default=None, init=False)
+    exchanged: bool = field(default=False, init=False)
+    """Whether the state was saved under other rules."""
 
     def assign(self, partitions: frozenset[int]) -> None:
         """Say which partitions the input has: a source's clock is its least pulse over all of them."""
@@ -117,6 +120,27 @@ class Engine:
         for realm in self.realms.values():
             realm.clock.watch(self._observed, self._heard or 0)
             self._advance(realm)
+
+    def disown(self, last: Iterable[AlertEvent]) -> None:
+        """Resolve what [alerts] has open of rules as they were; `last` is the last event of each alert there.
+
+        New alerts don't take the names of those, though they may start at the same time.
+        """
+        revisions = self._revisions
+        old = [event for event in last if revisions.get(event.rule_id) != event.rule_revision]
+        for event in old:
+            for realm in self._realms(event.realm):
+                for cell in realm.cells:
+                    if cell.rule.id == event.rule_id:
+                        cell.used = max(cell.used, moment(event.started_at)) + 1
+        seqs = {event.alert_id: event.seq for event in old}
+        self._events = [event for event in self._events if event.seq > seqs.get(event.alert_id, -1)]
+        ended = {event.alert_id for event in self._events}
+        self._events += [event for event in ends(old, revisions) if event.alert_id not in ended]
+
+    @property
+    def _revisions(self) -> dict[str, str]:
+        return {rule.id: rule.revision for rule in self.rules}
 
     def _observe(self, sent: int) -> None:
         if self._heard is not None:
@@ -238,7 +262,7 @@ class Engine:
         """Return the whole state as JSON text; events not drained yet are not part of it."""
         realms = {key: realm.dump() for key, realm in self.realms.items()}
         time = {"heard": self._heard, "observed": self._observed, "partitions": sorted(self._partitions)}
-        state = {"v": VERSION, **time, "realms": realms}
+        state = {"v": VERSION, **time, "rules": self._revisions, "realms": realms}
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
 
     def restore(self, text: str) -> None:
@@ -250,6 +274,7 @@ class Engine:
             state = json.loads(text)
             if state["v"] in READABLE:
                 self._heard, self._observed = state["heard"], state["observed"]
+                self.exchanged = state.get("rules") != self._revisions
                 self._partitions = frozenset(state["partitions"])
                 for name in {data.get("realm", key): None for key, data in state["realms"].items()}:
                     self._restore_realm(name, state["realms"])

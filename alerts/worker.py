@@ -4,11 +4,12 @@ Owns leadership, the order of effects and the saving. Does not own the consume l
 what the rules mean (`alerts.engine`).
 
 Order: events are durable in [alerts] before the state that made them is saved. A crash between the two goes back to the
-saved state and its positions, and makes the same events again: readers know them by (alert_id, seq). The positions that
-count are those in memory, then those saved; what the group committed is never asked once there is a state. They are
-good for the log whose identity was saved with them; in another one they are 0, and the state stays. Wall-clock
-time enters in two places: `watch`, only while nothing arrives (such a tick is saved before its events are appended),
-and as the present, beyond which the engine believes nothing: no time that can be true hangs on it.
+saved state and its positions, and makes the same events again: readers know them by (alert_id, seq). Those of rules
+that were changed before the next start are not made again: what they had open is resolved then (`alerts.orphans`).
+The positions that count are those in memory, then those saved; what the group committed is never asked once there is a
+state. They are good for the log whose identity was saved with them; in another one they are 0, and the state stays.
+Wall-clock time enters in two places: `watch`, only while nothing arrives (such a tick is saved before its events are
+appended), and as the present, beyond which the engine believes nothing: no time that can be true hangs on it.
 
     worker = EngineWorker(stream, store, rules)
     await worker.start()                    # a standby waits here for its turn
@@ -28,6 +29,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from alerts.engine import Engine, Step
+from alerts.orphans import last_events
 from alerts.ports import EngineLog, SavedEngine, StaleEngine
 from alerts.rules import Rule
 from streams import metrics
@@ -85,7 +87,7 @@ class EngineWorker:
         self._stale: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
-        """Wait for leadership, then load the saved state; events of changed rules go out at once.
+        """Wait for leadership, then load the saved state; what ends alerts of changed rules goes out at once.
 
         Raises UnreadableState for a damaged state.
         """
@@ -97,6 +99,8 @@ class EngineWorker:
         if saved is not None:
             self._version, self._next, self._log_identity = saved.version, dict(saved.positions), saved.log
             self.engine.restore(saved.state)
+            if self.engine.exchanged:
+                self.engine.disown(await self._again(lambda: last_events(self._stream)))
             self.engine.believe(self._present())
             self.engine.advance()
         self._fed_at = time.monotonic()

@@ -18,7 +18,7 @@ from alerts.worker import GROUP, EngineWorker
 from app.store import Store
 from streams.embedded import EmbeddedStream
 from streams.pump import Received, pump
-from streams.records import ALERTS, DEAD, SCORED, AlertEvent, AnyRecord, decode, encode
+from streams.records import ALERTS, DEAD, SCORED, AlertEvent, AnyRecord, SourceStatus, decode, encode
 from streams.stream import Consumer, Delivery, Item, StreamError
 from tests.alerts.worlds import History, Post, history_of, mention, pulse, rule
 
@@ -281,6 +281,35 @@ async def test_a_changed_rule_is_resolved_at_the_start(stream: EmbeddedStream, s
     states = [(e.rule_id, e.state.value, e.reason) for e in await read(stream, ALERTS) if isinstance(e, AlertEvent)]
     assert states[-2:] == [("r", "resolved", "the rule was changed"), ("by-lang", "resolved", "the rule was removed")]
     assert len(states) == 4
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_what_a_crash_left_open_ends_at_a_start_with_other_rules(
+    stream: EmbeddedStream, store: Store, known: bool
+) -> None:
+    """Killed between append and save; `known`: what the saved state has open has gone on since."""
+    burst: list[AnyRecord] = [mention(f"m{n}", 5) for n in range(4)]
+    told: list[AnyRecord] = [pulse(0), *burst, *(pulse(second) for second in range(1, 16))]
+    quiet = [pulse(15, sent=second, status=SourceStatus.STALLED) for second in range(16, 30)]
+    await fill(stream, told if known else told[:1])
+    await run(stream, worker_on(stream, store))
+    await fill(stream, quiet if known else told[1:])
+    with pytest.raises(Crash):
+        await run(stream, worker_on(stream, Fragile(store, "save_engine", 1, after=False)))
+    before = [event for event in await read(stream, ALERTS) if isinstance(event, AlertEvent)]
+    assert [event.state.value for event in before] == ["firing"] * 2 + ["no_data"] * 2 * known
+    for _ in range(2):
+        later = EngineWorker(stream, store, [rule(name="Changed")], save_every=0.0, save_share=1e9)
+        await run(stream, later)
+        await fill(stream, [pulse(second) for second in range(30, 60)])
+    events = [event for event in await read(stream, ALERTS) if isinstance(event, AlertEvent)]
+    assert len({(event.alert_id, event.seq) for event in events}) == len(events)
+    last = {event.alert_id: event for event in sorted(events, key=lambda one: one.seq)}
+    assert {event.state.value for event in last.values()} == {"resolved"}
+    reasons = {event.rule_id: event.reason for event in last.values() if event.rule_name == "Trouble"}
+    assert reasons == {"r": "the rule was changed", "by-lang": "the rule was removed"}
+    anew = [event.started_at for event in events if event.rule_name == "Changed" and event.state.value == "firing"]
+    assert (anew == [before[0].started_at]) != known
 
 
 async def test_silence_of_the_whole_log_becomes_no_data(stream: EmbeddedStream, store: Store) -> None:
