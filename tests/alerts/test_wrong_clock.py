@@ -113,8 +113,9 @@ def test_an_alert_at_a_time_that_was_there_before_has_a_name_of_its_own() -> Non
     for second in [*range(60), *range(HOUR + 60, HOUR + 200), *range(200, HOUR + 400)]:
         engine.believe(at(second))
         name = bursts.pop(second, "")
-        posts = [mention(f"{name}{n}", second - 5 + n / 10) for n in range(4)] if name else []
-        events += engine.step([(one, 0) for one in [pulse(second), *posts]]).events
+        came: list[AnyRecord] = [pulse(second)]
+        came += [mention(f"{name}{n}", second - 5 + n / 10) for n in range(4)] if name else []
+        events += engine.step([(one, 0) for one in came]).events
         if second == 250:
             bursts[HOUR + 100] = "true"
             engine = Engine.load(engine.dump(), [rules[0].model_copy(update={"name": "Changed"})])
