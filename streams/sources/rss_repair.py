@@ -1,11 +1,13 @@
 """Feeds as they come, made well-formed before they are read.
 
-Owns encodings, stray characters and broken ends. Does not own what a feed means (`streams.sources.rss_entries`).
+Owns encodings, stray characters, broken ends and what a feed may cost. Does not own what a feed means
+(`streams.sources.rss_entries`).
 
 feedparser reads broken XML with a second, forgiving parser whose time grows with the square of the length: a hostile
-feed of 1 MiB holds a core for an hour. So it only ever gets UTF-8 that expat accepts. What is commonly wrong is put
-right in one pass (control characters, also as references, bare & and HTML entities); of what is broken beyond, the
-entries before the fault are kept and the fault is reported.
+feed of 1 MiB holds a core for an hour. So it only ever gets UTF-8 that expat accepts, written anew from what expat
+read: without DOCTYPE and comments, and within bounds that no real feed reaches, since some of feedparser's own work
+grows with the square as well. What is commonly wrong is put right in one pass (control characters, also as references,
+bare & and HTML entities); of what is broken beyond, the entries before the fault are kept and the fault is reported.
 """
 
 from __future__ import annotations
@@ -17,9 +19,20 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
 
 MAX_DEPTH: Final = 100
+MAX_ELEMENTS: Final = 10_000
+"""Elements within an entry, and outside of entries between two of them."""
 
+_MAX_ATTRIBUTES: Final = 100
+_MAX_NAMESPACES: Final = 200
+_MAX_NAME: Final = 256
+_MAX_INHERITED: Final = 512
+_MAX_AUTHOR: Final = 512
+"""Characters; feedparser looks for an e-mail address in them, in time that grows with the square."""
+
+_CHUNK: Final = 65_536
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _BARE_16: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 _ENCODING: Final = re.compile(
@@ -33,6 +46,18 @@ _AMPERSAND: Final = re.compile(
     r"&(?!(?:amp|lt|gt|quot|apos);)(?:#(?P<decimal>[0-9]{1,7});|#x(?P<hex>[0-9A-Fa-f]{1,6});|(?P<name>[A-Za-z]{2,32});)?"
 )
 _ENTRY_NAMES: Final = frozenset({"item", "entry"})
+_AUTHOR_NAMES: Final = frozenset(
+    {"author", "creator", "managingeditor", "webmaster", "publisher", "owner", "contributor"},
+)
+_UNWANTED_NAMES: Final = frozenset(
+    {"category", "keywords", "subject", "tags", "authors", "contributors", "publishers", "links", "author_detail"}
+    | {"publisher_detail", "title_detail", "generator_detail"}
+)
+"""Tags, which nobody here needs and feedparser compares each with each, and names that it uses for lists of its own."""
+
+_INHERITED: Final = frozenset({"base", "lang"})
+_ABSOLUTE: Final = re.compile(r"(?:https?:)?/", re.IGNORECASE)
+_BREAKS: Final = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 
 class NotAFeed(ValueError):
@@ -52,17 +77,15 @@ def well_formed(body: bytes, content_type: str) -> Whole:
     text = _DECLARATION.sub("", _FORBIDDEN.sub("", _decoded(body, content_type))).strip().lstrip("\ufeff")
     if "<!entity" in text.lower():
         raise NotAFeed("it declares XML entities, which are refused")
-    document = text.encode()
-    if not _fault(document):
-        return Whole(document)
-    document = _AMPERSAND.sub(_entity, text).encode()
-    fault = _fault(document)
-    if not fault:
-        return Whole(document)
-    kept = _before_the_fault(document)
-    if not kept or _fault(kept):
+    whole = _rewritten(text)
+    if whole.fault:
+        whole = _rewritten(_AMPERSAND.sub(_entity, text))
+    fault = _fault(whole.document) if whole.document else whole.fault
+    if fault:
         raise NotAFeed(f"it is not well-formed: {fault}")
-    return Whole(kept, f"the feed is damaged ({fault}); entries after that are missing")
+    if whole.fault:
+        return Whole(whole.document, f"the feed is damaged ({whole.fault}); entries after that are missing")
+    return whole
 
 
 def _decoded(body: bytes, content_type: str) -> str:
@@ -91,45 +114,111 @@ def _entity(match: re.Match[str]) -> str:
 
 
 def _fault(document: bytes) -> str:
-    """Return what is wrong with a document, empty if nothing is; NotAFeed if it is nested too deep to be read."""
-    parser = expat.ParserCreate("utf-8", " ")
-    depth = 0
-
-    def opened(_name: str, _attributes: object) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise NotAFeed(f"its elements are nested more than {MAX_DEPTH} deep")
-
-    def closed(_name: str) -> None:
-        nonlocal depth
-        depth -= 1
-
-    parser.StartElementHandler, parser.EndElementHandler = opened, closed
+    """Return what is wrong with the namespaces of a document, empty if nothing is."""
     try:
-        parser.Parse(document, True)
+        expat.ParserCreate("utf-8", " ").Parse(document, True)
     except expat.ExpatError as error:
         return str(error)
     return ""
 
 
-def _before_the_fault(document: bytes) -> bytes:
-    """Return the document up to its last whole entry, closed; empty if it has none."""
+def _rewritten(text: str) -> Whole:
+    """Return the document as expat reads it, up to its last whole entry if there is a fault; empty if it has none."""
+    writer, document = _Writer(), text.encode()
     parser = expat.ParserCreate("utf-8")
-    stack: list[str] = []
-    last, still_open = 0, list[str]()
-
-    def closed(name: str) -> None:
-        nonlocal last, still_open
-        stack.pop()
-        if name.rpartition(":")[2] in _ENTRY_NAMES:
-            last, still_open = parser.CurrentByteIndex, list(stack)
-
-    parser.StartElementHandler = lambda name, _attributes: stack.append(name)
-    parser.EndElementHandler = closed
+    parser.buffer_text = parser.ordered_attributes = parser.specified_attributes = True
+    parser.buffer_size = _CHUNK
+    parser.StartElementHandler, parser.EndElementHandler = writer.opened, writer.closed
+    parser.CharacterDataHandler = writer.text
+    parser.StartDoctypeDeclHandler, parser.SkippedEntityHandler = _no_subset, _no_entity
     try:
-        parser.Parse(document, True)
-    except expat.ExpatError:
-        end = document.find(b">", last) + 1
-        return document[:end] + "".join(f"</{name}>" for name in reversed(still_open)).encode() if last else b""
-    return b""
+        # expat heeds what a handler raises at the end of a chunk only.
+        for start in range(0, len(document), _CHUNK):
+            parser.Parse(document[start : start + _CHUNK], False)
+        parser.Parse(b"", True)
+    except (expat.ExpatError, _OutOfBounds) as error:
+        return Whole(writer.before_the_fault(), str(error))
+    return Whole(writer.document())
+
+
+class _OutOfBounds(ValueError):
+    """What a feed must not hold; the message says what."""
+
+
+def _no_subset(_name: str, _system: str | None, _public: str | None, has_subset: int) -> None:
+    # It may declare attributes, which expat then adds to every element of that name.
+    if has_subset:
+        raise _OutOfBounds("its DOCTYPE has declarations of its own, which are refused")
+
+
+def _no_entity(name: str, _parameter: bool) -> None:
+    raise _OutOfBounds(f"undefined entity {name}")
+
+
+class _Writer:
+    """Writes what expat's handlers bring, within the bounds; _OutOfBounds where leaving out would not do."""
+
+    def __init__(self) -> None:
+        self._out: list[str] = []
+        self._open: list[str] = []
+        self._namespaces: set[tuple[str, str]] = set()
+        self._elements = 0
+        self._author_at = self._author_left = 0
+        self._last, self._still_open = 0, list[str]()
+
+    def opened(self, name: str, attributes: list[str]) -> None:
+        """Write a start tag."""
+        local = _local(name)
+        self._elements = 0 if local in _ENTRY_NAMES else self._elements + 1
+        if self._elements > MAX_ELEMENTS:
+            raise _OutOfBounds(f"an entry, or what lies between two, has more than {MAX_ELEMENTS} elements")
+        if len(self._open) >= MAX_DEPTH:
+            raise _OutOfBounds(f"its elements are nested more than {MAX_DEPTH} deep")
+        pairs = list(zip(attributes[::2], attributes[1::2], strict=True))[:_MAX_ATTRIBUTES]
+        if any(len(one) > _MAX_NAME for one in (name, *(key for key, _ in pairs))):
+            raise _OutOfBounds(f"a name has more than {_MAX_NAME} characters")
+        self._open.append(f"{name}_" if local in _UNWANTED_NAMES else name)
+        if local in _AUTHOR_NAMES and not self._author_at:
+            self._author_at, self._author_left = len(self._open), _MAX_AUTHOR
+        written = "".join(f" {key}={quoteattr(value, _BREAKS)}" for key, value in pairs if self._kept(key, value))
+        self._out.append(f"<{self._open[-1]}{written}>")
+
+    def _kept(self, key: str, value: str) -> bool:
+        """Return whether an attribute is written: what holds for all elements within is paid for at each of them."""
+        prefix, _, local = key.rpartition(":")
+        if "xmlns" in (prefix, local):
+            self._namespaces.add((key, value))
+            if len(self._namespaces) > _MAX_NAMESPACES or len(value) > _MAX_INHERITED:
+                raise _OutOfBounds(f"it has more than {_MAX_NAMESPACES} namespaces, or one that is too long")
+        if local.lower() not in _INHERITED:
+            return True
+        # A relative base would lengthen the one around it.
+        return len(value) <= _MAX_INHERITED and (local.lower() == "lang" or _ABSOLUTE.match(value) is not None)
+
+    def text(self, text: str) -> None:
+        """Write character data; of an author no more than anybody is called."""
+        if self._author_at:
+            text = text[: self._author_left]
+            self._author_left -= len(text)
+        self._out.append(escape(text, {"\r": "&#13;"}))
+
+    def closed(self, name: str) -> None:
+        """Write an end tag."""
+        if self._author_at == len(self._open):
+            self._author_at = 0
+        self._out.append(f"</{self._open.pop()}>")
+        if _local(name) in _ENTRY_NAMES:
+            self._last, self._still_open = len(self._out), list(self._open)
+
+    def document(self) -> bytes:
+        """Return what was written."""
+        return "".join(self._out).encode()
+
+    def before_the_fault(self) -> bytes:
+        """Return what was written up to the last whole entry, closed; empty if there is none."""
+        closing = [f"</{name}>" for name in reversed(self._still_open)]
+        return "".join([*self._out[: self._last], *closing]).encode() if self._last else b""
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2].lower()
