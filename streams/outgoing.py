@@ -5,7 +5,8 @@ Owns the guarded client, the checked redirect and the size limit. Does not own t
 
 A name is resolved once, every address that it has is checked, and the connection goes to a checked address while Host
 and TLS keep the name: a second answer of the DNS can change nothing. A redirect to another host gets neither trust nor
-allow. No proxy of the environment is used: it would resolve names by itself.
+allow, and neither does the place where a permanent one led before. No proxy of the environment is used: it would
+resolve names by itself.
 """
 
 from __future__ import annotations
@@ -195,12 +196,16 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PERMANENT: Final = frozenset({301, 308})
 
 
-async def get_checked(client: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> Answer:
-    """GET `url`, following up to five redirects; each hop is checked, and other hosts get no trust."""
+async def get_checked(client: httpx.AsyncClient, url: str, headers: Mapping[str, str], home: str = "") -> Answer:
+    """GET `url`, following up to five redirects; each hop is checked, and other hosts get no trust.
+
+    `home` is the address that the operator wrote, if `url` is where an earlier answer led from there.
+    """
     first = checked_url(url)
+    trusted = checked_url(home or url).host
     current, permanent = first, True
     for _ in range(MAX_REDIRECTS + 1):
-        sent: dict[str, Any] = {"elsewhere": current.host != first.host}
+        sent: dict[str, Any] = {"elsewhere": current.host != trusted}
         response = await client.get(current, headers=dict(headers), extensions=sent)
         location = response.headers.get("location")
         if response.status_code not in _REDIRECTS or not location:

@@ -118,9 +118,10 @@ class RssSource:
 
     async def _poll(self, client: httpx.AsyncClient, place: _Place) -> tuple[_Place, Arrival]:
         asked = {"accept": _ACCEPT, "if-none-match": place.etag, "if-modified-since": place.modified}
+        headers = {name: value for name, value in asked.items() if value}
         try:
             async with asyncio.timeout(self._settings.timeout * 2):
-                answer = await get_checked(client, place.url, {name: value for name, value in asked.items() if value})
+                answer = await get_checked(client, place.url, headers, self._settings.url)
         except AddressRefused as error:
             raise SourceRefused(str(error)) from error
         except (ResponseTooLarge, httpx.DecodingError) as error:

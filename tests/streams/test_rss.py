@@ -396,6 +396,16 @@ async def test_a_permanent_redirect_moves_the_feed_and_keeps_identities() -> Non
     assert [second.mentions, third.mentions] == [[], []]
 
 
+async def test_a_feed_that_moved_to_another_host_took_no_trust_along() -> None:
+    """Its new owner could point the name into a network that was allowed for the old one."""
+    async with server(lambda path, headers: (200, {}, rss(item(1)))) as url:
+        moved = json.dumps(
+            {"for": url, "url": url.replace("127.0.0.1", "localhost"), "etag": "", "modified": "", "seen": {}}
+        )
+        with pytest.raises(SourceRefused, match="localhost"):
+            await polls(source(url, allow=("localhost",)).listen(moved), 1)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "error", "after"),
     [
