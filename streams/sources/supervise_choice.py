@@ -23,9 +23,13 @@ Match = Callable[[Mention], tuple[str, ...]]
 """Returns the ids of the queries that a mention matches."""
 
 WITHDRAWN: Final = 100_000
-"""How many deletions of what never matched are remembered, so that a create that comes after one stays out."""
+"""How many deletions of what never matched are remembered, so that a create that comes after one stays out. Those that
+were pushed are in the log and in the database as well: who got our answer does not repeat them after a restart."""
 
 _HIGHEST: Final = 2**63 - 1
+_NUMBERED: Final = 10**12
+"""Revisions below it are a sender's numbers (0 for none); above, they are times in milliseconds or finer."""
+
 _UNHOLDABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _UNHOLDABLE_KEY: Final = re.compile("[\x00\x1f\ud800-\udfff]")
 """0x1F stands between the parts of a key: in an id it could name the posts of somebody else."""
@@ -52,15 +56,19 @@ def author_key(source_kind: str, author_id: str) -> str:
 
 def accepted_key(mention: Mention) -> str:
     """Return the key under which a mention is remembered: the withdrawal of an author is no post of the same id."""
-    if mention.action is Action.DELETE_AUTHOR:
-        return f"{mention.source_kind}\x1fwithdrawn author\x1f{mention.native_id}"
-    return mention.key
+    whole = mention.action is Action.DELETE_AUTHOR
+    return _withdrawal_key(mention.source_kind, mention.native_id) if whole else mention.key
 
 
 def wanted_keys(mentions: Sequence[Mention]) -> list[str]:
     """Return the keys whose known revisions `Chooser.choose` needs."""
     keys = {accepted_key(mention) for mention in mentions}
     keys |= {_author_key(mention) for mention in mentions if mention.action is Action.DELETE_AUTHOR}
+    keys |= {
+        _withdrawal_key(mention.source_kind, mention.author.id)
+        for mention in mentions
+        if mention.author is not None and mention.revision < _NUMBERED
+    }
     return sorted(keys)
 
 
@@ -85,21 +93,24 @@ class Chooser:
         now: datetime,
         promised: datetime | None = None,
         unversioned: Collection[Mention] = (),
+        pushed: Collection[Mention] = (),
     ) -> Chosen:
         """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it.
 
         What was published before `promised` comes late: rules have passed its time. It is taken, and counted. Those
-        also in `unversioned` are lifted above what is known: a deletion in the second of its post is meant.
+        also in `unversioned` are lifted above what is known: a deletion in the second of its post is meant. So is a
+        numbered post that was published after all of its author's were withdrawn. Deletions in `pushed` are taken
+        whether what they delete is known or not.
         """
         chosen = Chosen()
         revisions = dict(known)
         for one in mentions:
-            mention = _lifted(one, revisions) if one in unversioned else one
+            mention = _lifted(one, revisions, meant=one in unversioned, pushed=one in pushed)
             if mention.revision <= revisions.get(accepted_key(mention), -1):
                 chosen.duplicated += 1
                 continue
             try:
-                kept = self._kept(mention, revisions)
+                kept = self._kept(mention, revisions, pushed=one in pushed)
                 _check_holdable(kept)
                 item = None if kept is None else Item(kept.key, encode(kept))
             except Exception as error:  # noqa: BLE001  a process boundary: what one text raises stays its own fault
@@ -119,12 +130,12 @@ class Chooser:
             chosen.last_received_at = mention.received_at
         return chosen
 
-    def _kept(self, mention: Mention, known: Mapping[str, int]) -> Mention | None:
+    def _kept(self, mention: Mention, known: Mapping[str, int], *, pushed: bool) -> Mention | None:
         """Return the mention as it enters the log; None for noise."""
-        if mention.action is Action.DELETE_AUTHOR:
-            return self._withdrawal(mention, _author_key(mention), known)
-        if mention.action is Action.DELETE:
-            return self._withdrawal(mention, mention.key, known)
+        if mention.action is not Action.PUBLISH:
+            key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
+            taken = self._withdrawal(mention.revision, key, known) or pushed
+            return mention if taken else None
         if any(mention.revision <= self._withdrawn.get(key, -1) for key in (mention.key, _author_key(mention))):
             return None
         queries = self._match(mention)
@@ -132,14 +143,14 @@ class Chooser:
             return None
         return mention.model_copy(update={"queries": queries})
 
-    def _withdrawal(self, mention: Mention, key: str, known: Mapping[str, int]) -> Mention | None:
-        """Return the mention if what it withdraws is known, else remember that it is withdrawn."""
+    def _withdrawal(self, revision: int, key: str, known: Mapping[str, int]) -> bool:
+        """Return whether what is withdrawn is known; remember that it is withdrawn if not."""
         if key in known:
-            return mention
-        self._withdrawn[key] = max(mention.revision, self._withdrawn.pop(key, -1))
+            return True
+        self._withdrawn[key] = max(revision, self._withdrawn.pop(key, -1))
         if len(self._withdrawn) > WITHDRAWN:
             self._withdrawn.popitem(last=False)
-        return None
+        return False
 
 
 def _check_holdable(mention: Mention | None) -> None:
@@ -152,11 +163,29 @@ def _check_holdable(mention: Mention | None) -> None:
         raise ValueError("it holds NUL or half a surrogate pair")
 
 
-def _lifted(mention: Mention, known: Mapping[str, int]) -> Mention:
-    """Return a deletion with a revision above all that is known of what it deletes."""
+def _lifted(mention: Mention, known: Mapping[str, int], *, meant: bool, pushed: bool) -> Mention:
+    """Return the mention with the revision that it has among what is known."""
     key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
-    above = min(max(mention.revision, known.get(key, -1) + 1), _HIGHEST)
+    above = mention.revision
+    if mention.action is Action.PUBLISH:
+        above = _after_a_withdrawal(mention, known)
+    elif meant or (pushed and mention.action is Action.DELETE and above < _NUMBERED <= known.get(key, -1)):
+        above = max(above, known.get(key, -1) + 1)
+    above = min(above, _HIGHEST)
     return mention if above == mention.revision else mention.model_copy(update={"revision": above})
+
+
+def _after_a_withdrawal(mention: Mention, known: Mapping[str, int]) -> int:
+    """Return the revision of a post: a number is put above the time at which its author was withdrawn before."""
+    if mention.author is None or mention.published_at is None or mention.revision >= _NUMBERED:
+        return mention.revision
+    withdrawn = known.get(_withdrawal_key(mention.source_kind, mention.author.id), -1)
+    again = _NUMBERED <= withdrawn < mention.published_at.timestamp() * 1000
+    return withdrawn + 1 + mention.revision if again else mention.revision
+
+
+def _withdrawal_key(source_kind: str, author_id: str) -> str:
+    return f"{source_kind}\x1fwithdrawn author\x1f{author_id}"
 
 
 def _author_key(mention: Mention) -> str:

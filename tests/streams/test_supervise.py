@@ -494,6 +494,21 @@ async def test_a_busy_stream_shares_appends(stream: EmbeddedStream) -> None:
     assert log.saves < 30
 
 
+@pytest.mark.parametrize("first", [mention(1, 5, action=Action.DELETE), gone_author(1, 5)])
+async def test_a_pushed_deletion_of_what_is_not_known_holds_over_a_restart(
+    stream: EmbeddedStream, first: Mention
+) -> None:
+    """Invariant 8: it was answered, so it comes no second time, and was only in memory."""
+    log = Memory()
+    pushed = Arrival([first, first], settled=lambda: None)
+    await run(Scripted([pushed]), stream, log)
+    await run(Scripted([Arrival([first]), pushed]), stream, log)
+    assert await mentions(stream) == [(first.native_id, 5)]
+    await run(Scripted([*[Arrival()] * 2, Arrival([mention(1, 4)])]), stream, log)
+    # An author's posts enter, and the tombstone in the log is over them.
+    assert ("post1", 4) not in await mentions(stream) or first.action is Action.DELETE_AUTHOR
+
+
 def test_a_deletion_that_came_first_keeps_its_post_out() -> None:
     chooser = Chooser(match)
     assert chooser.choose([mention(1, 5, action=Action.DELETE)], {}, NOW).items == []

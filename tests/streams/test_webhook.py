@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from streams.records import Action, Mention, decode
 from streams.secrets import SecretMissing
 from streams.source import Arrival
-from streams.sources.supervise_choice import Chooser
+from streams.sources.supervise_choice import Chooser, wanted_keys
 from streams.sources.webhook import MAX_BODY, Answer, WebhookSettings, WebhookSource
 from streams.sources.webhook_body import Body, Received, parse
 
@@ -313,6 +314,39 @@ def test_an_edit_of_a_post_that_named_no_revision_is_taken_and_a_repeat_is_not(e
     taken = [decode(item.value) for item in chosen.items]
     assert [one.text for one in taken if isinstance(one, Mention)] == ["text 1", "edited"]
     assert chosen.duplicated == 3
+
+
+def test_what_an_author_publishes_after_a_withdrawal_lives() -> None:
+    """It had revision 0, the tombstone the time in milliseconds: it was answered with 202 and never seen."""
+    author, known = {"id": "7"}, dict[str, int]()
+    chooser = Chooser(lambda _: ("brand",))
+
+    def send(hours: float, **body: Any) -> list[int]:
+        at = NOW + timedelta(hours=hours)
+        when = (
+            {} if body.get("deleted") or body.get("deleted_author") else {"text": "t", "published_at": at.isoformat()}
+        )
+        found = parse(json.dumps({"author": author} | when | body).encode(), replace(RECEIVED, sent_at=at, at=at))
+        assert not found.fault
+        known_now = {key: known[key] for key in wanted_keys(found.mentions) if key in known}
+        chosen = chooser.choose(
+            found.mentions, known_now, at, unversioned=found.unversioned, pushed=frozenset(found.mentions)
+        )
+        for one in chosen.accepted:
+            known.update({key: max(one.revision, known.get(key, -1)) for key in (one.key, one.author_key) if key})
+        return [one.revision for one in chosen.accepted]
+
+    assert send(0, id="m1") == [0]
+    (gone,) = send(1, deleted_author=True)
+    assert send(2, id="m2") == send(2, id="m3", revision=0) == [gone + 1]
+    assert send(2, id="m2", revision=1) == [gone + 2]
+    assert send(2, id="m2") == send(2, id="m2", revision=1) == []
+    assert send(0.5, id="m4") == [0]  # published before: the store's tombstone is over it
+    assert send(3, id="m2", deleted=True, revision=2) == [gone + 3]
+    assert send(2, id="m2", revision=1) == []
+    (again,) = send(4, deleted_author=True)
+    assert again > gone + 3
+    assert send(3.5, id="m5") == [0]
 
 
 async def test_a_post_deleted_in_the_second_of_its_publication_is_withdrawn() -> None:
