@@ -5,7 +5,9 @@ Owns the WebSocket, the cursor and the detection of gaps. Does not own the readi
 
 The cursor is the highest `time_us` seen, because the stream is not in order; each connection goes back 5 s before it.
 Jetstream keeps 36 h and answers an older cursor without a word by starting later: a first event long after the cursor
-is reported as a gap. Events that no query wants move the cursor too.
+is reported as a gap. It answers one in its future by starting now: first events before what was asked for mean that its
+time went back, which is a gap, too, and asked for again from further back. Events that no query wants move the cursor
+too.
 
 Event time is the clock's only while the stream is at its end. Behind it (after an outage hours come within seconds) and
 in silence (the network is gone, and nobody said so) it is the time of the last events: else the rules would have passed
@@ -35,6 +37,9 @@ _MOST: Final = 500
 _LINGER: Final = 0.05
 """Seconds for which frames are gathered into one arrival: at 500 events a second it saves most of the hand-overs."""
 _FUTURE_US: Final = 300_000_000
+_FURTHEST_BACK_US: Final = 12 * _FUTURE_US
+"""How far before the cursor is asked again at once when time went back; a server further behind is asked repeatedly."""
+
 _AT_THE_END_US: Final = 2_000_000
 """A stream whose events are at most so old is at its end."""
 
@@ -92,11 +97,15 @@ class BlueskySource:
                     times = [one.time_us for one in found if one.time_us is not None]
                     if self._idle(place, heard=bool(found)):
                         continue
+                    back: int | None = None
                     if place.resumed is not None and times:
-                        gap, place.resumed = self._clamped(place.resumed, min(times)), None
-                    place.highest = self._highest(place.highest, times)
+                        first = sorted(times)[len(times) // 2]  # one event with a strange time decides nothing
+                        gap, back, place.resumed = *self._missed(place.resumed, first), None
+                    place.highest = self._highest(place.highest, times) if back is None else back
                     place.newest = times[-1] if times else place.newest
                     yield _arrival(found, place.highest, at=self._event_time(place), gap=gap, reconnected=again)
+                    if back is not None:
+                        raise SourceUnreachable(f"{gap}: asking again from further back")
                     gap, again = "", False
         except ConnectionClosed as error:
             raise SourceUnreachable(f"Jetstream closed the connection: {error}") from error
@@ -192,11 +201,19 @@ class BlueskySource:
             return ""
         return f"the saved cursor {reached} lies in the future; listening from now"
 
-    def _clamped(self, reached: int, first: int) -> str:
-        if first <= reached + self._settings.gap_after * 1e6:
-            return ""
-        missed = (first - reached) / 1e6
-        return f"the first event came {missed:.0f} s after the cursor: Jetstream no longer had what lies between"
+    def _missed(self, reached: int, first: int) -> tuple[str, int | None]:
+        """Return what was missed, empty if nothing, and from where to ask again if Jetstream may still have it."""
+        after = (first - reached) / 1e6
+        if after > self._settings.gap_after:
+            return (
+                f"the first event came {after:.0f} s after the cursor: Jetstream no longer had what lies between",
+                None,
+            )
+        if first >= reached - REWIND_US:
+            return "", None
+        # A cursor is at most _FUTURE_US ahead of the time at which it was saved.
+        back = max(min(first, reached - _FUTURE_US), reached - _FURTHEST_BACK_US)
+        return f"Jetstream's time went back: the first event came {-after:.0f} s before the cursor", back
 
 
 @dataclass(slots=True)

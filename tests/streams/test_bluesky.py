@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -302,6 +302,41 @@ async def test_a_clamped_cursor_and_a_future_cursor_are_gaps() -> None:
     assert fresh[0].gap == ""
     assert "future" in future[0].gap
     assert "cursor" not in asked[2]
+
+
+async def test_one_strange_time_among_the_first_hides_no_gap() -> None:
+    async def speak(connection: ServerConnection, cursor: int) -> None:
+        for time_us in (5, T0, T0 + 1):
+            await connection.send(json.dumps(event(1, time_us=time_us)))
+
+    async with jetstream(speak) as (endpoint, _):
+        got, _ = await until_it_breaks(source(endpoint).listen(str(T0 - 48 * 3_600_000_000)))
+    assert "172800 s after the cursor" in got[0].gap
+
+
+@pytest.mark.parametrize("ahead", [6, 290, 7200])
+async def test_a_cursor_ahead_of_a_time_that_went_back_is_a_gap_and_asked_for_again(ahead: int) -> None:
+    """Jetstream answers it with what comes from now on: the posts of the pause were lost without a word."""
+    events = [event(1), event(2)]
+    now = T0 + 3_000
+
+    async def speak(connection: ServerConnection, cursor: int) -> None:
+        for frame in [frame for frame in events if frame["time_us"] >= cursor] if cursor <= now else [event(3)]:
+            await connection.send(json.dumps(frame))
+
+    cursor, gaps, seen = str(now + ahead * 1_000_000), list[str](), set[str]()
+    async with jetstream(speak) as (endpoint, _):
+        listener = BlueskySource(
+            BlueskySettings(id="bs", endpoint=endpoint, gap_after=9e9), clock=lambda: NOW + timedelta(seconds=ahead)
+        )
+        for _ in range(4):
+            got, _ = await until_it_breaks(listener.listen(cursor))
+            cursor = got[-1].cursor or cursor
+            gaps += [one.gap for one in got if one.gap]
+            seen |= {mention.native_id[-1] for arrival in got for mention in arrival.mentions}
+    assert seen == {"1", "2", "3"}
+    assert 0 < len(gaps) < 4
+    assert all("went back" in gap for gap in gaps)
 
 
 async def test_garbage_among_events_stops_nothing() -> None:
