@@ -60,8 +60,8 @@ class Arrival:
     the event time reached: None means now (a live source), a file or a catch-up says its own. `gap` says why mentions
     may have been lost before this arrival. Any arrival, an empty one too, resets the stall clock. `settled` is called
     once all of it is durable (a push source answers its caller then, so that its deletions are kept even of what is not
-    known: they come no second time). `unversioned` are those of `mentions` that are
-    deletions to which the channel gave no revision: they hold against all that is known of the post or the author.
+    known: they come no second time). `unversioned` are those of `mentions` that are deletions or edits to which the
+    channel gave no revision: they hold against all that is known of the post or the author.
     """
 
     mentions: Sequence[Mention] = ()

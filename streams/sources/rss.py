@@ -156,7 +156,7 @@ class RssSource:
         after = _Place(url, etag, modified, _kept(place.seen, found))
         same = after == place
         cursor = None if same else after.save(self._settings.url)
-        return after, Arrival(mentions=found.mentions, dead=found.dead, cursor=cursor)
+        return after, Arrival(mentions=found.mentions, dead=found.dead, cursor=cursor, unversioned=found.edited)
 
     def _unread(self, reason: str, body: bytes) -> SourceUnreachable:
         """Return what to raise for an answer without a feed: a captive portal must not pass for a quiet newspaper."""

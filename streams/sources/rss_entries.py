@@ -4,7 +4,8 @@ Owns identity, edits and dates. Does not own fetching or the cursor (`streams.so
 feeds (`streams.sources.rss_repair`).
 
 - Identity: the configured URL and guid, atom:id or link.
-- Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before.
+- Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before; an
+  edit without a later time is meant all the same, whatever is known by another cursor.
 - Date: published, else updated, else the channel's own date. An entry without any is a dead letter: the time of receipt
   is never put in place of a publish time. One that is some hours ahead is a dead letter, and taken when due.
 - Declared entities are refused, with them external files and expansion bombs; markup becomes text, script nothing.
@@ -70,9 +71,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What a feed holds that is new or changed, and what has now been seen (by the hash of the identity)."""
+    """What a feed holds that is new or changed, and what has now been seen (by the hash of the identity).
+
+    `edited` are those of `mentions` that were delivered before, with other content.
+    """
 
     mentions: Sequence[Mention] = ()
+    edited: Sequence[Mention] = ()
     dead: Sequence[DeadLetter] = ()
     seen: Mapping[str, Seen] = field(default_factory=dict)
 
@@ -93,6 +98,7 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
     whole = well_formed(body, content_type)
     feed = _feed(whole.document, reading.url)
     mentions: list[Mention] = []
+    edited: list[Mention] = []
     dead: list[DeadLetter] = [_damaged(whole.fault, body, reading)] if whole.fault else []
     now: dict[str, Seen] = {}
     for entry in feed.entries[:MAX_ENTRIES]:
@@ -114,8 +120,9 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
         age = reading.received_at - (found.published_at or reading.received_at)
         if before or reading.max_age is None or age <= reading.max_age:
             mentions.append(found)
+            edited += [found] if before and before.delivered else []
     mentions.sort(key=lambda mention: mention.published_at or reading.received_at)
-    return Entries(mentions, dead, now)
+    return Entries(mentions, edited, dead, now)
 
 
 def _feed(document: bytes, url: str) -> Any:

@@ -166,10 +166,8 @@ def _check_holdable(mention: Mention | None) -> None:
 def _lifted(mention: Mention, known: Mapping[str, int], *, meant: bool, pushed: bool) -> Mention:
     """Return the mention with the revision that it has among what is known."""
     key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
-    above = mention.revision
-    if mention.action is Action.PUBLISH:
-        above = _after_a_withdrawal(mention, known)
-    elif meant or (pushed and mention.action is Action.DELETE and above < _NUMBERED <= known.get(key, -1)):
+    above = _after_a_withdrawal(mention, known) if mention.action is Action.PUBLISH else mention.revision
+    if meant or (pushed and mention.action is Action.DELETE and above < _NUMBERED <= known.get(key, -1)):
         above = max(above, known.get(key, -1) + 1)
     above = min(above, _HIGHEST)
     return mention if above == mention.revision else mention.model_copy(update={"revision": above})

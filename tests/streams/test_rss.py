@@ -24,6 +24,7 @@ from streams.sources.markup import plain_text
 from streams.sources.rss import RssSettings, RssSource
 from streams.sources.rss_entries import Entries, Reading, parse
 from streams.sources.rss_repair import NotAFeed, well_formed
+from streams.sources.supervise_choice import Chooser
 
 NOW = datetime(2026, 5, 25, 14, 30, tzinfo=UTC)
 READING = Reading("feed", "https://news.example/feed.xml", NOW)
@@ -85,7 +86,7 @@ def test_an_atom_entry_becomes_a_mention_without_markup() -> None:
 def test_the_same_feed_twice_gives_nothing_new() -> None:
     first = read(rss(item(1), item(2)))
     assert len(first.mentions) == 2
-    assert read(rss(item(1), item(2)), first) == Entries([], [], first.seen)
+    assert read(rss(item(1), item(2)), first) == Entries([], [], [], first.seen)
     # An entry that is in the feed twice, with two bodies, is not an endless edit.
     double = read(rss(item(1), item(1, "other")))
     assert len(double.mentions) == 1
@@ -99,6 +100,27 @@ def test_an_edit_keeps_the_identity_and_raises_the_revision_though_the_date_stay
     revisions = [found.mentions[0].revision for found in (first, second, third)]
     assert revisions == [1_779_703_200_000, 1_779_703_200_001, 1_779_706_800_000]
     assert {found.mentions[0].key for found in (first, second, third)} == {first.mentions[0].key}
+
+
+def test_an_edit_is_taken_though_more_is_known_by_another_cursor() -> None:
+    """Under a new id a source begins to count anew: its edits were dropped as repeats until it had caught up."""
+    chooser, known = Chooser(lambda _: ("brand",)), dict[str, int]()
+
+    def poll(body: str, before: Entries | None) -> tuple[Entries, list[int]]:
+        found = read(rss(item(1, body)), before)
+        chosen = chooser.choose(found.mentions, known, NOW, unversioned=found.edited)
+        known.update({one.key: one.revision for one in chosen.accepted})
+        return found, [one.revision - 1_779_703_200_000 for one in chosen.accepted]
+
+    seen: Entries | None = None
+    for revision in range(4):
+        seen, taken = poll(f"v{revision}", seen)
+        assert taken == [revision]
+    again, taken = poll("v3", None)
+    assert taken == []
+    for revision in (4, 5):
+        again, taken = poll(f"v{revision}", again)
+        assert taken == [revision]
 
 
 def test_a_missing_date_is_never_the_time_of_receipt() -> None:
@@ -120,7 +142,7 @@ def test_an_entry_with_a_date_some_hours_ahead_is_taken_when_that_has_come() -> 
     early = rss(item(1, date="Mon, 25 May 2026 17:00:00 GMT"))
     first = read(early)
     assert (len(first.dead), len(first.mentions)) == (1, 0)
-    assert read(early, first) == Entries([], [], first.seen)
+    assert read(early, first) == Entries([], [], [], first.seen)
     later = replace(READING, received_at=NOW + timedelta(hours=3))
     (taken,) = parse(early, "", later, first.seen).mentions
     assert taken.published_at == datetime(2026, 5, 25, 17, tzinfo=UTC)
