@@ -40,6 +40,10 @@ REFUSED_MOST: Final = 3600.0
 wrong answer (a captive portal, a load balancer) is soon over; a real refusal is not hammered."""
 
 _STEADY: Final = 30.0
+_FRUITFUL: Final = 5.0
+"""Seconds that a session must last for the next to be tried at once: the second if it brought something. An upstream
+that takes every connection and kicks us is called ever more rarely."""
+
 _WAITING: Final = 256
 _log = logging.getLogger(__name__)
 
@@ -123,8 +127,10 @@ class _Run:
                 self.standing.finished()
                 await self._flush((), pulse=True)
                 return
-            if self.moved or self.tick() - began >= _STEADY:
+            steady = self.tick() - began >= (_FRUITFUL if self.moved else _STEADY)
+            if steady:
                 backoff.reset()
+            if steady or self.moved:
                 self.refusals = 0
             self.standing.failed(str(error))
             delay = self._refused() if isinstance(error, SourceRefused) else max(backoff.next(), error.retry_after)

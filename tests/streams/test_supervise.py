@@ -1,5 +1,6 @@
 import asyncio
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -459,6 +460,30 @@ async def test_a_source_refused_once_is_soon_tried_again_and_then_ever_more_rare
     good = Arrival(mentions=[mention(1)], cursor="10")
     await run(Scripted([*refusals, good, *refusals[:2]]), stream, Memory())
     assert delays == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 30, 60]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_an_upstream_that_kicks_us_is_called_ever_more_rarely_though_it_brings_something(
+    stream: EmbeddedStream, monkeypatch: pytest.MonkeyPatch, lasting: bool
+) -> None:
+    """It was called five times a second, for ever: each time it sent a post or two before it closed."""
+    delays: list[float] = []
+
+    async def rest(_: object, delay: float) -> None:
+        delays.append(delay)
+
+    class Most(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            return b
+
+    monkeypatch.setattr(supervise_module._Run, "_rest", rest)
+    monkeypatch.setattr(supervise_module, "_FRUITFUL", 0.02 if lasting else 5.0)
+    kicks: list[Step] = [
+        step for number in range(4) for step in (Arrival([mention(number)]), 0.05, SourceUnreachable("too slow"))
+    ]
+    async with asyncio.timeout(20):
+        await supervise(Scripted(kicks), settings(), stream, Memory(), match, backoff=Backoff(0.25, 1.0, Most()))
+    assert delays == ([0.25] * 4 if lasting else [0.25, 0.5, 1.0, 1.0])
 
 
 async def test_a_lone_arrival_does_not_wait_for_company(stream: EmbeddedStream) -> None:
