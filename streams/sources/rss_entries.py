@@ -3,7 +3,7 @@
 Owns identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`), nor the repair of broken
 feeds (`streams.sources.rss_repair`).
 
-- Identity: the configured URL and guid, atom:id or link.
+- Identity: the configured URL and guid, atom:id or link; the link if all entries of a feed have one and the same guid.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before; an
   edit without a later time is meant all the same, whatever is known by another cursor.
 - Date: published, else updated, else the channel's own date. An entry without any is a dead letter: the time of receipt
@@ -40,6 +40,9 @@ _LANG: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _MAX_LANG: Final = 35
 _WAITED_FOR: Final = timedelta(hours=15)
 """A date further ahead than any time zone is not waited for."""
+
+_ONE_FOR_ALL: Final = 3
+"""Entries with one guid and as many links: the guid is the feed's, and names no entry."""
 
 _MAX_ID: Final = 1000
 _MAX_URL: Final = 2048
@@ -137,6 +140,10 @@ def _feed(document: bytes, url: str) -> Any:
         raise NotAFeed(f"it can't be read: {type(error).__name__}: {error}") from error
     if not version and not entries:
         raise NotAFeed("it is neither RSS nor Atom")
+    ids, links = ({repr(entry.get(name)) for entry in entries} for name in ("id", "link"))
+    if len(ids) == 1 and len(links) == len(entries) >= _ONE_FOR_ALL:
+        for entry in entries:
+            entry.pop("id", None)
     return feed
 
 

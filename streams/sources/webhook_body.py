@@ -28,6 +28,9 @@ from streams.sources.letters import letter
 KIND: Final = "webhook"
 MAX_ITEMS: Final = 1000
 
+_HIGHEST: Final = 2**62
+"""Above it there must be room for the deletion of what has it."""
+
 
 def _cleaned(value: object) -> object:
     return clean_text(value) if isinstance(value, str) else value
@@ -76,7 +79,7 @@ class _Sent(BaseModel):
     text: _Text = Field(default="", max_length=MAX_TEXT)
     published_at: _Time | None = None
     updated_at: _Time | None = None
-    revision: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
+    revision: int | None = Field(default=None, ge=0, lt=_HIGHEST, strict=True)
     deleted: bool = Field(default=False, strict=True)
     deleted_author: bool = Field(default=False, strict=True)
     author: _Sender | None = None

@@ -93,6 +93,15 @@ def test_the_same_feed_twice_gives_nothing_new() -> None:
     assert read(rss(item(1), item(1, "other")), double).mentions == []
 
 
+def test_entries_that_all_have_the_guid_of_the_feed_are_told_apart_by_their_links() -> None:
+    """Only the uppermost was ever taken, and nothing said so."""
+    items = [item(number).replace(f"<guid>g{number}<", "<guid isPermaLink='false'>news<") for number in (1, 2, 3)]
+    first = read(rss(*items))
+    assert {one.native_id.rpartition("/")[2] for one in first.mentions} == {"1", "2", "3"}
+    assert read(rss(*items), first).mentions == []
+    assert len(read(rss(item(1), *[item(2)] * 3)).mentions) == 2
+
+
 def test_an_edit_keeps_the_identity_and_raises_the_revision_though_the_date_stays() -> None:
     first = read(rss(item(1)))
     second = read(rss(item(1, "corrected")), first)

@@ -316,6 +316,13 @@ def test_an_edit_of_a_post_that_named_no_revision_is_taken_and_a_repeat_is_not(e
     assert chosen.duplicated == 3
 
 
+def test_no_post_is_numbered_too_high_to_be_deleted() -> None:
+    assert parse(json.dumps(sent(1, revision=2**62)).encode(), RECEIVED).fault.startswith("revision: ")
+    found = parse(json.dumps([sent(1, revision=2**62 - 1), {"id": "m1", "deleted": True}]).encode(), RECEIVED)
+    chosen = Chooser(lambda _: ("brand",)).choose(found.mentions, {}, NOW, unversioned=found.unversioned)
+    assert [one.revision for one in chosen.accepted] == [2**62 - 1, 2**62]
+
+
 def test_what_an_author_publishes_after_a_withdrawal_lives() -> None:
     """It had revision 0, the tombstone the time in milliseconds: it was answered with 202 and never seen."""
     author, known = {"id": "7"}, dict[str, int]()
