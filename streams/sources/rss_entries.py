@@ -1,7 +1,7 @@
 """Feeds as mentions: a pure function of the bytes of an RSS or Atom feed and of what was seen before.
 
-Owns identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`), nor the repair of broken
-feeds (`streams.sources.rss_repair`).
+Owns identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`), nor the repair and reading
+of feeds (`streams.sources.rss_repair`, `streams.sources.rss_reader`).
 
 - Identity: the configured URL and guid, atom:id or link; the link if all entries of a feed have one and the same guid.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before; an
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import calendar
 import hashlib
-import io
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import feedparser
 from pydantic import ValidationError
 
 from streams.addresses import AddressRefused, checked_url
@@ -31,7 +29,8 @@ from streams.records import LIVE, MAX_TEXT, Author, DeadLetter, Mention
 from streams.sources.checks import MAX_AHEAD, check_times, clean_text
 from streams.sources.letters import letter
 from streams.sources.markup import plain_text
-from streams.sources.rss_repair import NotAFeed, well_formed
+from streams.sources.rss_reader import FAULTS, read
+from streams.sources.rss_repair import well_formed
 
 KIND: Final = "rss"
 MAX_ENTRIES: Final = 5000
@@ -41,14 +40,9 @@ _MAX_LANG: Final = 35
 _WAITED_FOR: Final = timedelta(hours=15)
 """A date further ahead than any time zone is not waited for."""
 
-_ONE_FOR_ALL: Final = 3
-"""Entries with one guid and as many links: the guid is the feed's, and names no entry."""
-
 _MAX_ID: Final = 1000
 _MAX_URL: Final = 2048
 _MAX_NAME: Final = 512
-_FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
-"""What hostile input makes a reader raise: found by fuzzing, named one by one so that others are not hidden."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ class Reading:
 def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, Seen]) -> Entries:
     """Return what is new in a feed; NotAFeed if `body` is none. Entries come oldest first."""
     whole = well_formed(body, content_type)
-    feed = _feed(whole.document, reading.url)
+    feed = read(whole.document, reading.url)
     mentions: list[Mention] = []
     edited: list[Mention] = []
     dead: list[DeadLetter] = [_damaged(whole.fault, body, reading)] if whole.fault else []
@@ -112,7 +106,7 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
         if before and before.content == content and not before.waits:
             now[key] = before
             continue
-        found = _taken(entry, feed.feed, reading, before)
+        found = _taken(entry, feed.channel, reading, before)
         if isinstance(found, str):
             revision = before.delivered if before else 0
             now[key] = Seen(content, -1 - revision if _early(entry, reading) else revision)
@@ -126,25 +120,6 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
             edited += [found] if before and before.delivered else []
     mentions.sort(key=lambda mention: mention.published_at or reading.received_at)
     return Entries(mentions, edited, dead, now)
-
-
-def _feed(document: bytes, url: str) -> Any:
-    headers = {"content-type": "application/xml; charset=utf-8", "content-location": url}
-    try:
-        # Markup is stripped by `plain_text`, so that feedparser's own sanitizer has nothing to do.
-        feed = feedparser.parse(
-            io.BytesIO(document), response_headers=headers, resolve_relative_uris=False, sanitize_html=False
-        )
-        version, entries = feed.get("version"), feed.entries
-    except _FAULTS as error:
-        raise NotAFeed(f"it can't be read: {type(error).__name__}: {error}") from error
-    if not version and not entries:
-        raise NotAFeed("it is neither RSS nor Atom")
-    ids, links = ({repr(entry.get(name)) for entry in entries} for name in ("id", "link"))
-    if len(ids) == 1 and len(links) == len(entries) >= _ONE_FOR_ALL:
-        for entry in entries:
-            entry.pop("id", None)
-    return feed
 
 
 def _identity(entry: Any) -> str:
@@ -166,7 +141,7 @@ def _taken(entry: Any, channel: Any, reading: Reading, before: Seen | None) -> M
     """Return the mention, or why there is none; what one entry raises is its own fault, not the feed's."""
     try:
         return _mention(entry, channel, reading, before)
-    except _FAULTS as error:
+    except FAULTS as error:
         return f"the entry can't be read: {type(error).__name__}: {error}"
 
 

@@ -3,11 +3,10 @@
 Owns encodings, stray characters, broken ends and what a feed may cost. Does not own what a feed means
 (`streams.sources.rss_entries`).
 
-feedparser reads broken XML with a second, forgiving parser whose time grows with the square of the length: a hostile
-feed of 1 MiB holds a core for an hour. So it only ever gets UTF-8 that expat accepts, written anew from what expat
-read: without DOCTYPE and comments, and within bounds that no real feed reaches, since some of feedparser's own work
-grows with the square as well. What is commonly wrong is put right in one pass (control characters, also as references,
-bare & and HTML entities); of what is broken beyond, the entries before the fault are kept and the fault is reported.
+What is read (`streams.sources.rss_reader`) is UTF-8 that expat accepts, written anew from what expat read: without
+DOCTYPE and comments, and within bounds that no real feed reaches, since a reader's work for one element may grow with
+all that is around it. What is commonly wrong is put right in one pass (control characters, also as references, bare &
+and HTML entities); of what is broken beyond, the entries before the fault are kept and the fault is reported.
 """
 
 from __future__ import annotations
@@ -29,9 +28,6 @@ _MAX_ATTRIBUTES: Final = 100
 _MAX_NAMESPACES: Final = 200
 _MAX_NAME: Final = 256
 _MAX_INHERITED: Final = 512
-_MAX_AUTHOR: Final = 512
-"""Characters; feedparser looks for an e-mail address in them, in time that grows with the square."""
-
 _CHUNK: Final = 65_536
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _BARE_16: Final = ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
@@ -46,14 +42,10 @@ _AMPERSAND: Final = re.compile(
     r"&(?!(?:amp|lt|gt|quot|apos);)(?:#(?P<decimal>[0-9]{1,7});|#x(?P<hex>[0-9A-Fa-f]{1,6});|(?P<name>[A-Za-z]{2,32});)?"
 )
 _ENTRY_NAMES: Final = frozenset({"item", "entry"})
-_AUTHOR_NAMES: Final = frozenset(
-    {"author", "creator", "managingeditor", "webmaster", "publisher", "owner", "contributor"},
-)
-_UNWANTED_NAMES: Final = frozenset(
-    {"category", "keywords", "subject", "tags", "authors", "contributors", "publishers", "links", "author_detail"}
-    | {"publisher_detail", "title_detail", "generator_detail"}
-)
-"""Tags, which nobody here needs and feedparser compares each with each, and names that it uses for lists of its own."""
+_RESERVED_NAMES: Final = frozenset({"authors", "contributors", "publishers", "links"}) | {
+    f"{name}_detail" for name in ("author", "publisher", "title", "generator")
+}
+"""Elements that feedparser would mistake for lists of its own."""
 
 _INHERITED: Final = frozenset({"base", "lang"})
 _ABSOLUTE: Final = re.compile(r"(?:https?:)?/", re.IGNORECASE)
@@ -163,7 +155,6 @@ class _Writer:
         self._open: list[str] = []
         self._namespaces: set[tuple[str, str]] = set()
         self._elements = 0
-        self._author_at = self._author_left = 0
         self._last, self._still_open = 0, list[str]()
 
     def opened(self, name: str, attributes: list[str]) -> None:
@@ -177,9 +168,7 @@ class _Writer:
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))[:_MAX_ATTRIBUTES]
         if any(len(one) > _MAX_NAME for one in (name, *(key for key, _ in pairs))):
             raise _OutOfBounds(f"a name has more than {_MAX_NAME} characters")
-        self._open.append(f"{name}_" if local in _UNWANTED_NAMES else name)
-        if local in _AUTHOR_NAMES and not self._author_at:
-            self._author_at, self._author_left = len(self._open), _MAX_AUTHOR
+        self._open.append(f"{name}_" if local in _RESERVED_NAMES else name)
         written = "".join(f" {key}={quoteattr(value, _BREAKS)}" for key, value in pairs if self._kept(key, value))
         self._out.append(f"<{self._open[-1]}{written}>")
 
@@ -196,16 +185,11 @@ class _Writer:
         return len(value) <= _MAX_INHERITED and (local.lower() == "lang" or _ABSOLUTE.match(value) is not None)
 
     def text(self, text: str) -> None:
-        """Write character data; of an author no more than anybody is called."""
-        if self._author_at:
-            text = text[: self._author_left]
-            self._author_left -= len(text)
+        """Write character data."""
         self._out.append(escape(text, {"\r": "&#13;"}))
 
     def closed(self, name: str) -> None:
         """Write an end tag."""
-        if self._author_at == len(self._open):
-            self._author_at = 0
         self._out.append(f"</{self._open.pop()}>")
         if _local(name) in _ENTRY_NAMES:
             self._last, self._still_open = len(self._out), list(self._open)
