@@ -174,14 +174,17 @@ class Settings(BaseSettings):
 
 
 def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings; raise SettingsError that names each wrong or unknown variable and the remedy."""
+    """Return the settings; raise SettingsError that names each wrong or unknown variable and the remedy.
+
+    An empty variable means the default, as one that is not there: so do `.env` files and compose write "not set".
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = {name for name in environment if name.startswith(PREFIX) and not name.startswith(_TEST_PREFIX)}
     if unknown := sorted(given - known):
         raise SettingsError(
             f"unknown setting{'s' * (len(unknown) > 1)} {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
-    values = {name.removeprefix(PREFIX).lower(): environment[name] for name in given}
+    values = {name.removeprefix(PREFIX).lower(): environment[name] for name in given if environment[name]}
     try:
         return Settings(_env_prefix="WARROOM_NOT_READ_TWICE_", **values)  # type: ignore[arg-type]  # strings are parsed
     except ValidationError as error:

@@ -53,6 +53,12 @@ def test_several_faults_are_told_at_once() -> None:
         load_settings({"WARROOM_PORT": "x", "WARROOM_RETENTION_DAYS": "0"})
 
 
+def test_an_empty_variable_means_the_default() -> None:
+    assert load_settings({f"WARROOM_{name.upper()}": "" for name in Settings.model_fields}) == Settings()
+    with pytest.raises(SettingsError, match="WARROOM_PROT"):
+        load_settings({"WARROOM_PROT": ""})
+
+
 def test_variables_of_tests_are_left_alone() -> None:
     assert load_settings({"WARROOM_TEST_KAFKA": "x"}) == Settings()
 
