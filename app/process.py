@@ -17,7 +17,7 @@ import structlog
 
 from app.configuration import Configuration, parse_configuration
 from app.health import Health
-from app.migrations import migrate
+from app.opening import NotOpened, open_schema, usual_faults
 from app.settings import Settings
 from app.store import TRANSIENT, Store
 from app.yaml_lines import ConfigurationError
@@ -26,7 +26,7 @@ from streams.embedded_retention import Retention
 from streams.kafka import KafkaStream
 from streams.kafka_cluster import KafkaSettings
 from streams.normal import normalise
-from streams.stream import Stream
+from streams.stream import Stream, StreamError
 
 WATCH: Final = 1.0
 """Seconds between looks for a configuration that was applied."""
@@ -97,17 +97,18 @@ async def open_process(
 ) -> AsyncIterator[Process]:
     """Open log and store, bring the schema up to date, put the configuration into force; close all in reverse.
 
+    Raises NotOpened, or StreamError for the embedded log, when what the settings name can't be used.
     The one process of `single` puts its file into force at each start. One of many does so only with a file that was
     never in force: restarted with an old file, it follows what was applied since.
     """
     async with AsyncExitStack() as stack:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        await migrate(settings.database)
+        await open_schema(settings)
         store = await Store.open(settings.database, clock, normalise=normalise)
         stack.push_async_callback(store.aclose)
         stream = await open_stream(settings)
         stack.push_async_callback(stream.aclose)
-        desk = await first_desk(store, configuration, clock(), single=single)
+        with usual_faults(settings):
+            desk = await first_desk(store, configuration, clock(), single=single)
         yield Process(settings, stream, store, desk, Health(time.time), clock, stopping or asyncio.Event())
 
 
@@ -115,23 +116,34 @@ async def open_stream(settings: Settings) -> Stream:
     """Return the log that the settings name."""
     kept = timedelta(hours=settings.log_retention_hours)
     if settings.kafka:
-        return await KafkaStream.open(
-            KafkaSettings(
-                bootstrap=settings.kafka,
-                prefix=settings.kafka_prefix,
-                partitions=settings.kafka_partitions,
-                idempotence=settings.kafka_idempotence,
-                request_timeout=settings.kafka_request_timeout,
-                retention=kept,
-                security_protocol=settings.kafka_security_protocol,
-                sasl_mechanism=settings.kafka_sasl_mechanism,
-                sasl_username=settings.kafka_username or None,
-                sasl_password=settings.kafka_password.get_secret_value() or None,
-                ssl_cafile=str(settings.kafka_ca) if settings.kafka_ca else None,
-            )
-        )
+        return await _open_kafka(settings, kept)
     retention = Retention(age=kept, size=settings.log_retention_mb * 1024 * 1024)
     return await EmbeddedStream.open(settings.data / "log.db", retention)
+
+
+async def _open_kafka(settings: Settings, kept: timedelta) -> KafkaStream:
+    cluster = KafkaSettings(
+        bootstrap=settings.kafka,
+        prefix=settings.kafka_prefix,
+        partitions=settings.kafka_partitions,
+        idempotence=settings.kafka_idempotence,
+        request_timeout=settings.kafka_request_timeout,
+        retention=kept,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_username or None,
+        sasl_password=settings.kafka_password.get_secret_value() or None,
+        ssl_cafile=str(settings.kafka_ca) if settings.kafka_ca else None,
+    )
+    try:
+        return await KafkaStream.open(cluster)
+    except StreamError as error:
+        raise NotOpened(f"WARROOM_KAFKA: {error}; start the brokers, or correct the address") from error
+    except OSError as error:  # the client's own errors are StreamErrors: what is left is the file
+        raise NotOpened(
+            f"WARROOM_KAFKA_CA: {settings.kafka_ca} is no certificate authority that can be read ({error}); "
+            "name its PEM file"
+        ) from error
 
 
 async def first_desk(store: Store, configuration: Configuration, at: datetime, *, single: bool) -> Desk:

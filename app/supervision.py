@@ -19,6 +19,7 @@ import structlog
 
 from app.api.server import PortTaken, Server, allow_descriptors, bind, make_app, make_server
 from app.configuration import Configuration
+from app.opening import NotOpened
 from app.process import Process, open_process
 from app.roles import ROLES, Role
 from app.roles.alert import run_alert
@@ -50,7 +51,7 @@ def exit_code(process: Coroutine[Any, Any, None]) -> int:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(process)
-    except* (PortTaken, ModelFilesDamaged, BackendMissing, LabelsRefused, StreamError) as group:
+    except* (NotOpened, PortTaken, ModelFilesDamaged, BackendMissing, LabelsRefused, StreamError) as group:
         for error in _leaves(group):
             click.echo(f"War Room can't start: {error}", err=True)
         code = 1
