@@ -75,8 +75,12 @@ def check(file: Path | None) -> None:
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def apply(file: Path | None) -> None:
-    """Put FILE (default: WARROOM_CONFIG) into force in every running process, within seconds and without a restart."""
+    """Put FILE (default: WARROOM_CONFIG) into force in every running process, within seconds and without a restart.
+
+    The processes are those on the same database: WARROOM_DATA or WARROOM_DATABASE_URL as they have it.
+    """
     from app.applying import apply_configuration  # noqa: PLC0415  commands start fast
+    from app.opening import database_name  # noqa: PLC0415  commands start fast
 
     settings = read_settings()
     path = file or settings.config
@@ -84,9 +88,10 @@ def apply(file: Path | None) -> None:
     warn_of_secrets(found)
     try:
         revision, changed = apply_configuration(settings, found)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError as error:
         fail(f"{path}: not applied, the store did not take it: {error}", 1)
-    click.echo(f"{path}: {'in force as' if changed else 'unchanged, in force as'} revision {revision}")
+    state = "in force as" if changed else "unchanged, in force as"
+    click.echo(f"{path}: {state} revision {revision} in {database_name(settings)}")
 
 
 _SPEEDS: Final = click.FloatRange(0.01, 100_000)

@@ -188,9 +188,15 @@ async def _label(url: str) -> None:
 
 
 def test_the_labels_of_the_review_queue_are_measured_as_a_file_is(place: Path) -> None:
+    elsewhere = run("model", "eval", "store", "--task", "urgency")
+    assert elsewhere.exit_code == 2
+    assert f"WARROOM_DATA: there is no database {place / 'data' / 'warroom.db'}" in elsewhere.stderr
+    assert not (place / "data").exists(), "no empty database was made"
+    url = f"sqlite+aiosqlite:///{place / 'data' / 'warroom.db'}"
+    asyncio.run(migrate(url))
     nothing = run("model", "eval", "store", "--task", "urgency")
     assert (nothing.exit_code, nothing.stderr) == (2, "model eval: the file holds no texts\n")
-    asyncio.run(_label(f"sqlite+aiosqlite:///{place / 'data' / 'warroom.db'}"))
+    asyncio.run(_label(url))
     found = figures(run("model", "eval", "store", "--task", "urgency", "--format", "json"))
     rows = [{"text": f"text {n}", "label": LABELS["urgency"][n % 4], "lang": "he"} for n in range(12)]
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -123,6 +123,7 @@ def test_apply_reaches_a_running_process_within_seconds(here: Place, up: WarRoom
     applied = here.run("apply")
     assert applied.returncode == 0
     assert "in force as revision" in applied.stdout.decode()
+    assert f" in {here.data / 'warroom.db'}\n" in applied.stdout.decode()
     wait_until(lambda: heard(up) == ["hello acme"], 10.0, "the source that was applied")
     again = here.run("apply")
     assert "unchanged, in force as revision" in again.stdout.decode()
@@ -134,6 +135,15 @@ def test_apply_reaches_a_running_process_within_seconds(here: Place, up: WarRoom
     assert refused.returncode == 2
     assert "nothing was changed" in refused.stderr.decode()
     wait_until(lambda: verdict(up) == "ok", 10.0, "the parts that began anew with the new configuration")
+
+
+def test_apply_from_another_folder_names_the_setting_and_makes_no_database(here: Place) -> None:
+    here.configure(QUIET)
+    refused = here.run("apply", data=str(here.folder / "elsewhere"))
+    assert refused.returncode == 1
+    assert f"WARROOM_DATA: there is no database {here.folder / 'elsewhere' / 'warroom.db'}" in refused.stderr.decode()
+    assert "in force" not in refused.stdout.decode()
+    assert not (here.folder / "elsewhere").exists()
 
 
 def verdict(process: WarRoom) -> object:
