@@ -123,19 +123,25 @@ def replay(
 ) -> None:
     """Replay recorded mentions through the same engine onto a wall marked REPLAY; live data is not touched.
 
-    Either FILE (JSON Lines, CSV or TSV, plain or .gz) or --from and --to (from the store).
+    Either FILE (JSON Lines, CSV or TSV, plain or .gz) or --from and --to (from the store). Says at the end how much was
+    replayed; with --exit-at-end the exit code is 1 if that was nothing, and 2 if FILE can't be read.
     """
     from app.logs import configure_logs  # noqa: PLC0415  commands start fast
-    from app.replay import Recording, run_replay  # noqa: PLC0415  commands start fast
+    from app.replay import Recording, RecordingRefused, run_replay  # noqa: PLC0415  commands start fast
 
     if (file is None) == (begin is None or end is None):
         fail("name either a FILE or both --from and --to")
+    if begin and end and begin >= end:
+        fail(f"--from {begin:%Y-%m-%dT%H:%M:%S} must be before --to {end:%Y-%m-%dT%H:%M:%S}; nothing lies between them")
     settings = read_settings()
     configuration = read_file(settings.config)
     configure_logs(settings.log_format, settings.log_level)
     span = (begin.replace(tzinfo=UTC), end.replace(tzinfo=UTC)) if begin and end else None
     recording = Recording(file=file, span=span, realm=realm, speed=speed, stop_at_end=exit_at_end)
-    sys.exit(run_replay(settings, configuration, recording, port))
+    try:
+        sys.exit(run_replay(settings, configuration, recording, port))
+    except RecordingRefused as error:
+        fail(f"replay: {error}")
 
 
 main.add_command(score)

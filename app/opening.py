@@ -33,7 +33,7 @@ _USUAL: Final = (
 )
 _WRITABLE: Final = "can't be written to; give this user the right to write it and its folder, or name another place"
 _DAMAGED: Final = (
-    "is damaged; move it away with its -wal and start again: put a backup in its place, or lose its history"
+    "is damaged; move it and its -wal away and start again: with a backup in its place, or without history"
 )
 _SQLITE: Final = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,

@@ -27,15 +27,16 @@ from alerts.contributions import event_time
 from alerts.moments import instant
 from alerts.rules import Rule
 from app.configuration import Configuration
+from app.opening import NotOpened, database_name, expect_database
 from app.process import Process, utc_now
 from app.roles import ROLES, Role
 from app.settings import Settings
-from app.store import Store
+from app.store import SourceState, Store
 from app.supervision import exit_code, supervise
 from streams.records import REPLAY, SCORED, Action, Mention, Pulse, ScoredMention, SourceStatus, encode
-from streams.source import SourceSettings
+from streams.source import SourceRefused, SourceSettings, SourceUnreachable
 from streams.sources.checks import MAX_AHEAD
-from streams.sources.file import FileSettings
+from streams.sources.file import FileSettings, FileSource
 from streams.stream import Item
 
 SOURCE: Final = "replay"
@@ -58,8 +59,25 @@ class Recording:
     stop_at_end: bool = False
 
 
+class RecordingRefused(ValueError):
+    """What is to be replayed can't be used; the message names it and the remedy."""
+
+
+@dataclass
+class Ending:
+    """What a replay came to: an exit code, as soon as it is known."""
+
+    code: int = 0
+
+
 def run_replay(settings: Settings, configuration: Configuration, recording: Recording, port: int) -> int:
-    """Replay until the end or a signal; return the exit code."""
+    """Replay until the end or a signal; return the exit code: 2 for a file that breaks off, 1 if there was nothing.
+
+    Raises RecordingRefused, before anything is started, for a file or a store that can't be replayed.
+    """
+    apart_configuration = rehearsed(configuration, recording)
+    check_recording(settings, recording, apart_configuration)
+    ending, played = Ending(), dict[str, Mention]()
     with tempfile.TemporaryDirectory(prefix="warroom-replay-") as scratch:
         apart = settings.model_copy(
             update={
@@ -71,10 +89,30 @@ def run_replay(settings: Settings, configuration: Configuration, recording: Reco
             }
         )
         roles: Sequence[Role] = ROLES if recording.file else ("alert", "store", "serve")
-        work = [] if recording.file else [lambda process: play_store(process, settings, recording)]
-        if recording.stop_at_end:
-            work.append(stop_at_end)
-        return exit_code(supervise(apart, rehearsed(configuration, recording), roles, _announce, work))
+        work = [lambda process: tell_end(process, settings, recording, played, ending)]
+        if recording.span:
+            work.append(lambda process: play_store(process, settings, recording, played))
+        return exit_code(supervise(apart, apart_configuration, roles, _announce, work)) or ending.code
+
+
+def check_recording(settings: Settings, recording: Recording, configuration: Configuration) -> None:
+    """Raise RecordingRefused if the store or the head of the file can't be read."""
+    try:
+        if recording.file is None:
+            expect_database(settings)
+        for source in configuration.sources:
+            asyncio.run(_first_page(source))
+    except NotOpened as error:
+        raise RecordingRefused(str(error)) from error
+    except (SourceRefused, SourceUnreachable) as error:
+        remedy = "a replay knows no `fields`: give the columns these names in the file itself, text and published_at"
+        told = f"{error}; {remedy}" if isinstance(error, SourceRefused) else f"{error}; name a file that can be read"
+        raise RecordingRefused(f"{recording.file}: {told}") from error
+
+
+async def _first_page(source: SourceSettings) -> None:
+    if isinstance(source, FileSettings):
+        await anext(FileSource(source.model_copy(update={"speed": None})).listen(None), None)
 
 
 def rehearsed(configuration: Configuration, recording: Recording) -> Configuration:
@@ -116,9 +154,8 @@ def _announce(address: str) -> None:
     click.echo(f"The replay is on {address}/wall/replay  (Ctrl-C stops it; live data is not touched)")
 
 
-async def play_store(process: Process, live: Settings, recording: Recording) -> None:
+async def play_store(process: Process, live: Settings, recording: Recording, played: dict[str, Mention]) -> None:
     """Play the span, and keep the replay free of what is deleted upstream while it runs and stays open."""
-    played: dict[str, Mention] = {}
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_play(process, live, recording, played))
         tasks.create_task(forget_withdrawn(process, live, recording.realm, played))
@@ -215,11 +252,49 @@ async def _put(process: Process, page: Sequence[ScoredMention], at: datetime, st
     await process.stream.append(SCORED, [*items, Item(SOURCE, encode(pulse), everywhere=True)])
 
 
-async def stop_at_end(process: Process) -> None:
-    """Return when the recording is finished and the store has all of it."""
+async def tell_end(
+    process: Process, live: Settings, recording: Recording, played: Mapping[str, Mention], ending: Ending
+) -> None:
+    """Say how much was replayed once the store has all of it, and stop then if the recording says so.
+
+    A file that breaks off half-way is no end of a replay that stays open: its wall shows the source as unreachable.
+    """
+    state = await _last_state(process, recording)
+    if state.pulse.status is SourceStatus.UNREACHABLE:
+        ending.code = 2
+        click.echo(f"{recording.file}: {state.pulse.detail}; what came before it was replayed", err=True)
+    count = state.counters.get("stored", 0) if recording.file else _within(recording, played)
+    if count:
+        click.echo(f"mentions replayed: {count}")
+    else:
+        ending.code = ending.code or 1
+        click.echo(f"nothing was replayed: {_why_nothing(live, recording, state)}", err=True)
+    if recording.stop_at_end:
+        process.stopping.set()
+
+
+async def _last_state(process: Process, recording: Recording) -> SourceState:
+    ends = {SourceStatus.FINISHED, SourceStatus.UNREACHABLE} if recording.stop_at_end else {SourceStatus.FINISHED}
     while True:
         await asyncio.sleep(1.0)
-        states = await process.store.sources(REPLAY)
-        if any(state.pulse.status is SourceStatus.FINISHED for state in states):
-            process.stopping.set()
-            return
+        for state in await process.store.sources(REPLAY):
+            if state.pulse.status in ends:
+                return state
+
+
+def _within(recording: Recording, played: Mapping[str, Mention]) -> int:
+    """Return how many were played of the span itself, not of what came before it for the rules' sake."""
+    return sum(recording.span is None or instant(event_time(one)) >= recording.span[0] for one in played.values())
+
+
+def _why_nothing(live: Settings, recording: Recording, state: SourceState) -> str:
+    if recording.file is None:
+        return (
+            f"{database_name(live)} has no mentions of the realm {recording.realm} in this span; look at --from and "
+            "--to (UTC), --realm, and WARROOM_DATA or WARROOM_DATABASE_URL"
+        )
+    tally, dead = state.pulse.tally, state.counters.get("dead", 0)
+    return (
+        f"of {tally.received} rows of {recording.file} {dead} can't be read as mentions and {tally.matched} match a "
+        "query; look at its text and published_at, and at `queries` in the configuration"
+    )

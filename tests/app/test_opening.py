@@ -70,7 +70,7 @@ def no_brokers(folder: Path) -> Settings:
     [
         (a_file, ["WARROOM_DATA", "/data can't be made", "name a folder"]),
         (under_a_file, ["WARROOM_DATA", "/data/below can't be made", "name a folder"]),
-        (damaged, ["WARROOM_DATA", "/warroom.db is damaged", "move it away"]),
+        (damaged, ["WARROOM_DATA", "/warroom.db is damaged", "move it and its -wal away"]),
         (newer, ["WARROOM_DATA", "/warroom.db is of a newer War Room", "run that version"]),
         (away, ["WARROOM_DATABASE_URL", "postgresql://u:***@127.0.0.1:", "can't be reached; start it, or correct"]),
         (a_folder, ["WARROOM_DATABASE_URL", "/w.db can't be written to", "name another place"]),
@@ -104,9 +104,9 @@ def test_a_usual_fault_is_one_line_with_setting_place_and_remedy(
 def test_what_a_disk_does_to_the_database_is_told_with_its_remedy(tmp_path: Path, code: int, words: str) -> None:
     error = sqlite3.OperationalError("as the driver says it")
     error.sqlite_errorcode = code
-    with pytest.raises(NotOpened, match=f"WARROOM_DATA: .*{words}.*as the driver says it"):
-        with usual_faults(Settings(data=tmp_path)):
-            raise error
+    told = f"WARROOM_DATA: .*{words}.*as the driver says it"
+    with pytest.raises(NotOpened, match=told), usual_faults(Settings(data=tmp_path)):
+        raise error
 
 
 def test_a_fault_of_ours_stays_what_it_is(tmp_path: Path) -> None:

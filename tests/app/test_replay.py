@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import random
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from alerts.engine import Engine
 from app import replay
@@ -147,3 +150,77 @@ def test_a_speed_that_no_clock_can_follow_is_refused(speed: str) -> None:
     result = CliRunner().invoke(main, ["replay", "--speed", speed])
     assert result.exit_code == 2
     assert "'--speed'" in result.output
+
+
+def replay_of(place: Path, *arguments: str) -> Result:
+    (place / "warroom.yaml").write_text(CONFIGURATION.replace("rules: [{", "# ["), encoding="utf-8")
+    environment = {"WARROOM_CONFIG": str(place / "warroom.yaml"), "WARROOM_DATA": str(place / "data")}
+    with mock.patch("app.logs.configure_logs"):  # the tests' own logging stays as it is
+        return CliRunner().invoke(main, ["replay", *arguments, "--exit-at-end", "--port", "0"], env=environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "wrong.csv",
+            b"when,words\n2026-05-01T10:00:00Z,nova lost my bag\n",
+            ["no column is text", "in the file itself"],
+        ),
+        ("half.jsonl.gz", b"no gzip at all", ["half.jsonl.gz can't be read", "name a file that can be read"]),
+    ],
+)
+def test_a_file_that_can_not_be_replayed_is_refused_at_once(
+    tmp_path: Path, name: str, content: bytes, words: list[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = replay_of(tmp_path, str(tmp_path / name))
+    assert result.exit_code == 2
+    for word in [name, *words]:
+        assert word in result.stderr
+
+
+def test_a_span_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
+    for end in ("2026-11-29", "2026-11-30"):
+        result = replay_of(tmp_path, "--from", "2026-11-30", "--to", end)
+        assert result.exit_code == 2
+        assert "--from 2026-11-30T00:00:00 must be before --to" in result.stderr
+
+
+def test_a_span_of_a_store_that_is_not_there_is_refused_and_none_is_made(tmp_path: Path) -> None:
+    result = replay_of(tmp_path, "--from", "2026-11-29", "--to", "2026-11-30")
+    assert result.exit_code == 2
+    assert f"WARROOM_DATA: there is no database {tmp_path / 'data' / 'warroom.db'}" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_replay_of_nothing_says_why_and_ends_with_1(tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("text,published_at\nhello,2026-05-01T10:00:00Z\nnova,soon\n")
+    rows = replay_of(tmp_path, str(tmp_path / "other.csv"))
+    assert rows.exit_code == 1, rows.output
+    assert "nothing was replayed: of 2 rows of " in rows.stderr
+    assert "1 can't be read as mentions and 0 match a query" in rows.stderr
+    asyncio.run(migrate(f"sqlite:///{tmp_path / 'data' / 'warroom.db'}"))
+    span = replay_of(tmp_path, "--from", "2001-01-01", "--to", "2001-01-02")
+    assert span.exit_code == 1, span.output
+    assert f"{tmp_path / 'data' / 'warroom.db'} has no mentions of the realm live in this span" in span.stderr
+
+
+def test_a_replay_says_how_many_mentions_it_had(tmp_path: Path) -> None:
+    rows = "text,published_at\nnova is fine,2026-05-01T10:00:00Z\nnova,2026-05-01T10:00:01Z\n"
+    (tmp_path / "two.csv").write_text(rows)
+    result = replay_of(tmp_path, str(tmp_path / "two.csv"))
+    assert result.exit_code == 0, result.output
+    assert "mentions replayed: 2\n" in result.stdout
+
+
+def test_a_file_that_breaks_off_ends_a_replay_with_2(tmp_path: Path) -> None:
+    noise = (f"{random.Random(n).random()},2026-05-01T10:00:00Z\n" for n in range(3000))
+    rows = "text,published_at\nnova,2026-05-01T10:00:00Z\n" + "".join(noise)
+    path = tmp_path / "cut.csv.gz"
+    path.write_bytes(gzip.compress(rows.encode())[:-2000])
+    result = replay_of(tmp_path, str(path))
+    assert result.exit_code == 2, result.output
+    assert f"{path}: {path} can't be read" in result.stderr
+    assert "what came before it was replayed" in result.stderr
+    assert "mentions replayed: 1\n" in result.stdout
