@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
-  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := $(VENV)-torch
@@ -13,13 +13,14 @@ FRONT := $(shell find frontend -path frontend/node_modules -prune -o -type f -pr
 help: ## List every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(BIN)/python:
+# pip is the last thing that venv makes: without it the folder is half of one.
+$(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "War Room needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/pip
 	@echo "installing the packages of the product (once)"
-	@test -f $(VENV)/.dev || $(PIP) install --require-hashes -r requirements/run.txt
+	@test $(VENV)/.dev -nt requirements/run.txt || $(PIP) install --require-hashes -r requirements/run.txt
 	$(PIP) install --no-build-isolation --no-deps -e .
 	@touch $@
 
