@@ -1,21 +1,29 @@
-"""What README and Makefile promise exists, and what exists is in README: settings, commands, routes, metrics."""
+"""What README and Makefile promise exists, and what exists is in README: settings, rules, commands, routes, metrics."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Iterator, Sequence
+import urllib.request
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
+import pytest
+import yaml
 from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY
 
+from alerts.rules import Measure, Rule
 from app.api.access import ROLES
 from app.commands import main
 from app.settings import Settings
 from streams.records import DeadLetter, Mention
+from streams.source import Arrival
+from streams.sources.webhook import WebhookSettings, WebhookSource
 from tests.app.conftest import Served
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,6 +45,35 @@ def test_every_file_that_the_readme_names_is_there() -> None:
     named = set(re.findall(r"[`(]((?:docs|docker|frontend|requirements)/[\w./-]+)", README))
     assert named
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_every_field_of_a_rule_is_in_the_readme_and_no_other() -> None:
+    (row,) = re.findall(r"^\| `rules` \|(.*)\|$", README, re.MULTILINE)
+    values = {str(value) for value in Measure}
+    assert set(re.findall(r"`([a-z_]+)`", row)) - values == {
+        field.alias or name for name, field in Rule.model_fields.items()
+    }
+
+
+async def test_the_readmes_example_of_a_sender_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_SECRET", "sixteen bytes, or more")
+    sent: list[urllib.request.Request] = []
+    monkeypatch.setattr(urllib.request, "urlopen", sent.append)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(code, "sender.py", "exec", dont_inherit=True), {})
+    (line,) = re.findall(r"A source `(\{.*?kind: webhook.*?\})`", README)
+    source = WebhookSource(WebhookSettings.model_validate(yaml.safe_load(line)))
+    (request,) = sent
+    assert request.full_url.endswith("/ingest/shop")
+    assert isinstance(request.data, bytes)
+    answering = asyncio.create_task(source.accept(dict(request.header_items()), request.data))
+    async with contextlib.aclosing(cast("AsyncGenerator[Arrival]", source.listen(None))) as arrivals:
+        async for arrival in arrivals:
+            if arrival.settled is not None:
+                assert [mention.text for mention in arrival.mentions] == ["AltoAir lost my bag"]
+                arrival.settled()
+                break
+    assert (await answering).status == 202
 
 
 def test_every_make_target_in_the_readme_exists_and_help_lists_all() -> None:
