@@ -37,8 +37,20 @@ _TAIL_SHARE: Final = 4
 _ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 _LONG_ESCAPE: Final = re.compile(r"&#([0-9]{8,});?")
 """No character has a number of eight digits; Python reads at most some thousand of them and raises beyond."""
-_LOOSE_MARK: Final = re.compile(r"[^\W_][\u0300-\u036f\u0653-\u0655]{1,30}")
-"""A letter and its marks; no language writes more on one. Longer runs, which take seconds to compose, stay apart."""
+_LOOSE: Final = (
+    r"\u0300-\u036f\u0483-\u0489\u0610-\u061a\u0653-\u065f\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
+    r"\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20e2\u20e4-\u20f0\ufe20-\ufe2f"
+)
+"""Marks that a letter can do without, of a keycap (\u20e3) and of scripts that write their vowels so none."""
+_LINES: Final = r"\u0305\u0332-\u0338\u033f"
+"""Lines over, under and through, which are drawn on spaces and punctuation, too."""
+_LOOSE_MARK: Final = re.compile(f"[{_LOOSE}]")
+_MARKED: Final = re.compile(rf"[^\W_][{_LOOSE}]+|[{_LINES}]+")
+_MOST_MARKS: Final = 30
+"""No language writes more on one letter; of a longer run, which would take seconds to compose, the rest is dropped."""
+_ABOVE: Final = "\u0654"
+_ABOVE_STAYS: Final = "هیى"
+"""Letters that carry a hamza in Persian (خانهٔ) and do not compose with it."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INVISIBLE: Final = re.compile(
     "[\ud800-\udfff\u0000-\u0008\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -48,7 +60,8 @@ _INVISIBLE: Final = re.compile(
 _JOINERS: Final = re.compile("[\u200c\u200d\ufe00-\ufe0f]+")
 _ARABIC: Final = r"(?![\W_])[\u0620-\u06ff\u0750-\u077f\u0870-\u08ff\ufb50-\ufdff\ufe70-\ufefc]"
 _SPELLED_APART: Final = re.compile(rf"(?:{_ARABIC}[^\W_]|[^\W_]{_ARABIC})")
-_MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
+_HEBREW_FORM: Final = re.compile("[\ufb1d-\ufb4f]")
+_MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670\ufb1e]")
 """Niqqud, cantillation, harakat and tatweel: the training texts have hardly any, and meaning survives without."""
 _URL: Final = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _HANDLE: Final = re.compile(r"(?<![\w.@])@\w[\w.-]*\w|(?<![\w.@])@\w")
@@ -77,8 +90,20 @@ def _unescaped(text: str) -> str:
     return html.unescape(_LONG_ESCAPE.sub(_shortened, text)) if "&" in text else text
 
 
-def _composed(letter: re.Match[str]) -> str:
-    return unicodedata.normalize("NFC", letter[0])
+def _composed(marked: re.Match[str]) -> str:
+    """Return a letter composed with its marks, without those that stay apart; nothing for lines on what is none."""
+    if not marked[0][0].isalnum():
+        return ""
+    letter, *apart = unicodedata.normalize("NFC", marked[0][: _MOST_MARKS + 1])
+    return letter + _ABOVE if _ABOVE in apart and letter in _ABOVE_STAYS else letter
+
+
+def _unmarked(text: str) -> str:
+    return _MARKED.sub(_composed, text) if _LOOSE_MARK.search(text) else text
+
+
+def _plain_form(form: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKD", form[0])
 
 
 def _joined(run: re.Match[str]) -> str:
@@ -95,15 +120,16 @@ def _joined(run: re.Match[str]) -> str:
 def clean(text: str) -> str:
     """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
 
-    Letters with their marks are composed, so that two spellings of one text are one. ZWNJ stays between letters or
+    Letters with their marks are composed, so that two spellings of one text are one, and lose the marks with which
+    they do not compose: what is underlined or struck through is read as its letters. ZWNJ stays between letters or
     digits of which one is Arabic (Persian spelling, also of "iPhone" with an ending and of "5 stars"), ZWJ and
     variation selectors where they belong to an emoji; inside a word they would split it into pieces that the model
     never saw. The result may be empty.
     """
     text = _INVISIBLE.sub("", _unescaped(_repair(text)))
     if not text.isascii():
-        text = _LOOSE_MARK.sub(_composed, _MARKS.sub("", text.replace(_BLANK, " ")))
-        text = _LOOSE_MARK.sub(_composed, _JOINERS.sub(_joined, text))
+        text = _MARKS.sub("", _HEBREW_FORM.sub(_plain_form, text.replace(_BLANK, " ")))
+        text = _unmarked(_JOINERS.sub(_joined, _unmarked(text)))
     text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, _SPACE.sub(" ", text)))
     return _REPEAT.sub(r"\1\1\1", text).strip()
 

@@ -116,6 +116,9 @@ def test_eval_judges_what_has_a_score_and_counts_the_rest(shipped: OnnxScorer) -
         ("the cafe\u0301 fiance\u0301", "the café fiancé"),
         ("\u200d".join("terrible") + " " + "\u034f".join("service"), "terrible service"),
         ("\u200c".join("השירות") + " " + "\ufe0f".join("נורא"), "השירות נורא"),
+        ("\u0332".join("הצילו, שריפה! "), "הצילו, שריפה!"),
+        ("\u0336".join("Help, fire! "), "Help, fire!"),
+        ("ה\ufb46ילו! \ufb2b\u05b0רפה", "הצילו! שרפה"),
     ],
 )
 def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidden: str, plain: str) -> None:
@@ -150,7 +153,15 @@ def test_a_script_that_the_model_cannot_read_is_refused(shipped: OnnxScorer, tex
 
 
 @pytest.mark.parametrize(
-    "text", ["The sign says 出口, I think", "😀 \U0001fae0", "Пожар at our office, help", "$$ ₿ 5%"]
+    "text",
+    [
+        "The sign says 出口, I think",
+        "😀 \U0001fae0",
+        "Пожар at our office, help",
+        "$$ ₿ 5%",
+        "ok \U0001fae0!",
+        "\U0001fae0 9/10",
+    ],
 )
 def test_what_the_model_can_mostly_read_is_scored(shipped: OnnxScorer, text: str) -> None:
     (answer,) = shipped.prepare([text])
