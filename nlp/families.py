@@ -22,6 +22,7 @@ import unicodedata
 from typing import Final, Literal
 
 from nlp.latin_languages import FUNCTION_WORDS, LANGUAGES, Language, language
+from nlp.links import LINK
 
 Family = Literal["hebrew", "persian", "arabic", "english", "latin", "other"] | Language
 FAMILIES: Final[tuple[Family, ...]] = ("hebrew", "persian", "arabic", "english", "latin", "other", *LANGUAGES)
@@ -32,7 +33,7 @@ EVERY: Final = "all"
 
 _WINDOW: Final = 2000
 """Characters in which words are looked for; letters are counted in the whole text."""
-_FOREIGN: Final = re.compile(r"https?(?:://\S+)?|www\.\S+|@\w+")
+_FOREIGN: Final = re.compile(rf"{LINK}|https?|@\w+")
 """Links and handles, as they were written or as `nlp.tokens.clean` leaves them: they say nothing of the language."""
 _FORMS: Final = re.compile("[\ufb1d-\ufdfb\ufe70-\ufefc]")
 _WORDS: Final = re.compile(r"\w+")

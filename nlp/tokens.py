@@ -19,6 +19,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from nlp.links import HANDLE, LINK
 from nlp.scorer import ModelFilesDamaged, Prepared, Unscorable
 
 URL_WORD: Final = "http"
@@ -63,8 +64,8 @@ _SPELLED_APART: Final = re.compile(rf"(?:{_ARABIC}[^\W_]|[^\W_]{_ARABIC})")
 _HEBREW_FORM: Final = re.compile("[\ufb1d-\ufb4f]")
 _MARKS: Final = re.compile("[\u0591-\u05bd\u05bf\u05c1-\u05c5\u05c7\u0640\u064b-\u0652\u0670\ufb1e]")
 """Niqqud, cantillation, harakat and tatweel: the training texts have hardly any, and meaning survives without."""
-_URL: Final = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_HANDLE: Final = re.compile(r"(?<![\w.@])@\w[\w.-]*\w|(?<![\w.@])@\w")
+_URL: Final = re.compile(LINK, re.IGNORECASE)
+_HANDLE: Final = re.compile(HANDLE)
 _REPEAT: Final = re.compile(r"(\S)\1{3,}")
 _SPACE: Final = re.compile(r"\s+")
 _BLANK: Final = "\u2800"
@@ -117,6 +118,11 @@ def _joined(run: re.Match[str]) -> str:
     return kept.replace("\u200d", "") if after.isalpha() else kept
 
 
+def _link_word(link: re.Match[str]) -> str:
+    """Return the word for a link, apart from the text that the author glued to it."""
+    return URL_WORD if link.string[link.end() : link.end() + 1] in {"", " "} else f"{URL_WORD} "
+
+
 def clean(text: str) -> str:
     """Return the text as the model reads it: one line, links and handles as fixed words, nothing invisible.
 
@@ -130,7 +136,7 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _MARKS.sub("", _HEBREW_FORM.sub(_plain_form, text.replace(_BLANK, " ")))
         text = _unmarked(_JOINERS.sub(_joined, _unmarked(text)))
-    text = _HANDLE.sub(HANDLE_WORD, _URL.sub(URL_WORD, _SPACE.sub(" ", text)))
+    text = _HANDLE.sub(HANDLE_WORD, _URL.sub(_link_word, _SPACE.sub(" ", text)))
     return _REPEAT.sub(r"\1\1\1", text).strip()
 
 
