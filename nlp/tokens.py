@@ -14,6 +14,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -148,10 +149,15 @@ def head_and_tail(ids: list[int], most: int) -> list[int]:
     return ids[: most - tail] + ids[-tail:]
 
 
-def _letters(text: str) -> list[str]:
-    """Return the letters of a cleaned text, without those of handles and links."""
+def _told(text: str) -> str:
+    """Return what a cleaned text tells: all but handles, links, punctuation, white space, marks and joiners."""
     plain = unicodedata.normalize("NFKC", _HANDLE.sub("", text.replace(HANDLE_WORD, "").replace(URL_WORD, "")))
-    return [char for char in plain if char.isalpha()]
+    return "".join(char for char in plain if unicodedata.category(char)[0] not in "CMPZ")
+
+
+def _is_letter(char: str) -> bool:
+    """Return whether it is a letter, be it a white one on a black square, which Unicode counts as a symbol."""
+    return char.isalpha() or "\U0001f150" <= char <= "\U0001f189"
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
@@ -176,7 +182,6 @@ class TextEncoder:
         self._unknown: int | None = tokenizer.token_to_id(_UNKNOWN)
         wordless = [prefix, f"{prefix}{URL_WORD} {HANDLE_WORD} {URL_WORD}", f"{prefix}{_FOREIGN} {_FOREIGN}"]
         self._wordless = frozenset(at for entry in tokenizer.encode_batch_fast(wordless) for at in entry.ids)
-        self._letters: frozenset[str] | None = None
 
     def readable(self, text: str) -> str:
         """Return the cleaned text, cut far beyond the token budget; raise Unscorable if nothing is left to read."""
@@ -210,14 +215,23 @@ class TextEncoder:
         """  # noqa: D205  one sentence
         if self._unknown not in ids:
             return Prepared(text, ids)
-        letters = _letters(text)
-        if not (self._wordless.issuperset(ids) or self._mostly_unknown(letters)):
+        told = _told(text)
+        letters = [char for char in told if _is_letter(char)]
+        unread = self._mostly_unknown(letters) if letters else self._none_known(told)
+        if not (unread or self._wordless.issuperset(ids)):
             return Prepared(text, ids)
         fault = "is in a script that the model does not know" if letters else "holds no piece of the model's vocabulary"
         return Unscorable(f"the text {fault}")
 
     def _mostly_unknown(self, letters: Sequence[str]) -> bool:
         """Return whether no piece of the vocabulary holds most of the letters."""
-        if self._letters is None:  # a tenth of a second, for which only a text with unknown pieces asks
-            self._letters = frozenset("".join(self._tokenizer.get_vocab(with_added_tokens=False)))
-        return 2 * sum(char not in self._letters for char in letters) > len(letters)
+        return 2 * sum(char not in self._characters for char in letters) > len(letters)
+
+    def _none_known(self, told: str) -> bool:
+        """Return whether no piece of the vocabulary holds any of the symbols and digits: punctuation alone is none."""
+        return self._characters.isdisjoint(told)
+
+    @cached_property
+    def _characters(self) -> frozenset[str]:
+        """Those of the vocabulary. Takes a tenth of a second, for which only a text with unknown pieces asks."""
+        return frozenset("".join(self._tokenizer.get_vocab(with_added_tokens=False)))

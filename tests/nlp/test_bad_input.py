@@ -142,6 +142,10 @@ def test_what_cannot_be_seen_does_not_change_the_score(shipped: OnnxScorer, hidd
         "नमस्ते 😡",
         "今日 2024",
         "@you Пожар, http://x.y #OK",
+        "🅵🅸🆁🅴! 🅷🅴🅻🅿! 10",
+        "\U0001fae8!",
+        "@you \U0001fae8 ... http://x.y!",
+        "\ue000!",
     ],
 )
 def test_a_script_that_the_model_cannot_read_is_refused(shipped: OnnxScorer, text: str) -> None:
