@@ -16,6 +16,7 @@ from nlp.adapt import adapt
 from nlp.adapt_figures import Adaptation
 from nlp.labelled import BadLabels
 from nlp.rows import Form, read_rows
+from nlp.scorer import SENTIMENT
 from nlp.shipped import folder_of
 from nlp.verdicts import Verdict, verdict
 
@@ -34,5 +35,9 @@ def read_labels(name: str, source: BinaryIO, form: Form | None) -> Iterator[Verd
 
 
 def adapt_model(settings: Settings, folder: Path | None, verdicts: Iterable[Verdict], out: Path) -> Adaptation:
-    """Adapt the model in `folder` (None: the one of the settings) into the new folder `out`; raise as `adapt` does."""
-    return adapt(folder_of(folder or settings.model), verdicts, out, now=utc_now())
+    """Adapt the model in `folder` (None: the one of the settings) into the new folder `out`; raise as `adapt` does.
+
+    A task that a classifier of the settings answers is left as it was: the labels are of that classifier's doubts.
+    """
+    replaced = {SENTIMENT: f"{settings.sentiment_model} (WARROOM_SENTIMENT_MODEL)"} if settings.sentiment_model else {}
+    return adapt(folder_of(folder or settings.model), verdicts, out, now=utc_now(), replaced=replaced)

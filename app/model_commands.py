@@ -83,7 +83,13 @@ def _told() -> Iterator[None]:
     """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed."""
     from app.scoring import NothingScored  # noqa: PLC0415  commands start fast
     from app.store_labels import StoreAway  # noqa: PLC0415  commands start fast
-    from nlp.adapt import FolderRefused, FolderTaken, NoEmbedding, TooFewLabels  # noqa: PLC0415  commands start fast
+    from nlp.adapt import (  # noqa: PLC0415  commands start fast
+        FolderRefused,
+        FolderTaken,
+        ForeignModel,
+        NoEmbedding,
+        TooFewLabels,
+    )
     from nlp.choice import BackendMissing  # noqa: PLC0415  commands start fast
     from nlp.labelled import BadLabels  # noqa: PLC0415  commands start fast
     from nlp.labels import LabelsRefused  # noqa: PLC0415  commands start fast
@@ -92,7 +98,7 @@ def _told() -> Iterator[None]:
 
     try:
         yield
-    except (BadLabels, NoHeader, TooFewLabels, FolderTaken, FolderRefused, NoEmbedding) as error:
+    except (BadLabels, NoHeader, TooFewLabels, FolderTaken, FolderRefused, NoEmbedding, ForeignModel) as error:
         fail(f"{_name()}: {error}", 2)
     except BrokenPipeError:
         # Whoever read has gone: what is still buffered goes nowhere, or Python would complain of it at its end.
@@ -277,13 +283,17 @@ def adapt(files: tuple[Path, ...], out: Path, folder: Path | None, form: str) ->
 def show(folder: Path | None, shape: str) -> None:
     """Describe the model in FOLDER (default: the one in use): id, revision, size, checksums, tasks, calibration.
 
-    Exit code 1 if a file is missing or is not the one that the manifest names.
+    Of the one in use it names the classifier that answers in the place of its sentiment head, if one does. Exit code 1
+    if a file is missing or is not the one that the manifest names.
     """
     with _told():
-        from nlp.description import describe, lines  # noqa: PLC0415  commands start fast
+        from nlp.description import describe, lines, with_head  # noqa: PLC0415  commands start fast
         from nlp.shipped import folder_of  # noqa: PLC0415  commands start fast
 
-        found = describe(folder_of(folder or read_settings().model))
+        settings = read_settings()
+        found = describe(folder_of(folder or settings.model))
+        if folder is None and settings.sentiment_model:
+            found = with_head(found, settings.sentiment_model)
         told = asdict(found) | {"sound": found.sound, "bytes": found.bytes}
         click.echo(json.dumps(told, ensure_ascii=False, indent=1) if shape == "json" else "\n".join(lines(found)))
     if not found.sound:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ from nlp.adapter_fit import Lesson
 from nlp.calibration import Correction, Corrections, Shift, adapted, corrected, family_indices, unit
 from nlp.calibration_fit import HeldOut, cross_fitted, fit, fold_of
 from nlp.calm_texts import CALM
+from nlp.choice import is_ours
 from nlp.families import EVERY
 from nlp.near_copies import near_form
 from nlp.onnx_cpu import OnnxScorer
@@ -62,6 +64,17 @@ class NoEmbedding(ValueError):
     def __init__(self, model_id: str) -> None:
         """Name the model."""
         super().__init__(f"{model_id} gives no embedding: it cannot be adapted, choose another with --model")
+
+
+class ForeignModel(ValueError):
+    """The folder holds a Hugging Face classifier, whose answers no adapter follows."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder."""
+        super().__init__(
+            f"{folder} holds a Hugging Face classifier, which cannot be adapted: name small, fast or a model's folder "
+            "with --model"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,16 +242,27 @@ def _all_taught(
     return taught
 
 
-def adapt(folder: Path, verdicts: Iterable[Verdict], out: Path, *, now: datetime) -> Adaptation:
+def adapt(
+    folder: Path,
+    verdicts: Iterable[Verdict],
+    out: Path,
+    *,
+    now: datetime,
+    replaced: Mapping[str, str] = MappingProxyType({}),
+) -> Adaptation:
     """Fit the model in `folder` to people's `verdicts` and write the result as the new folder `out`.
 
     `folder` is never changed; `out` is written even where the new model is not better (`Adaptation.recommended`).
-    Raise TooFewLabels, FolderTaken, FolderRefused, ModelFilesDamaged or NoEmbedding.
+    `replaced` names the tasks that something else answers, and what: they are left as they were. Raise TooFewLabels,
+    FolderTaken, FolderRefused, ModelFilesDamaged, NoEmbedding or ForeignModel.
     """
+    if (folder / "config.json").is_file() and not is_ours(folder):
+        raise ForeignModel(folder)
     given = list(verdicts)
     with _prepared(out) as partial:
         by_task = {task: agreed(given, task) for task in LABELS}
         left = {task: reason for task, found in by_task.items() if (reason := shortage(task, found))}
+        left |= {task: f"{other} answers it in the model's place" for task, other in replaced.items()}
         _refuse_if_none(left)
         described = manifest.read(folder)
         if described.embedding is None:

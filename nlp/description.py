@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from nlp import manifest
 from nlp.labels import LabelsRefused, label_map
 from nlp.manifest import Manifest, ModelFile
-from nlp.scorer import ModelFilesDamaged
+from nlp.scorer import SENTIMENT, ModelFilesDamaged
 
 _CONFIG: Final = "config.json"
+_CLASSIFIER: Final = "Hugging Face classifier, in the place of the sentiment head"
 _SHOWN_ELSEWHERE: Final = {"format", "model_id", "revision", "files", "tasks"}
 
 
@@ -105,13 +106,24 @@ def _classifier(folder: Path) -> Description:
         raise LabelsRefused(f"{folder}: {error}") from error
     files = {entry.name: _unchecked(entry) for entry in sorted(folder.iterdir()) if entry.is_file()}
     details = {"labels": dict(zip(names.values(), mapped, strict=True)), "architectures": config.get("architectures")}
-    kind = "Hugging Face classifier, in the place of the sentiment head"
-    return Description(str(folder), kind, folder.name, "", {"sentiment": tuple(dict.fromkeys(mapped))}, files, details)
+    return Description(
+        str(folder), _CLASSIFIER, folder.name, "", {"sentiment": tuple(dict.fromkeys(mapped))}, files, details
+    )
 
 
 def _unchecked(path: Path) -> FileVerdict:
     found = manifest.checksum(path)
     return FileVerdict(found.bytes, found.sha256, "")
+
+
+def with_head(found: Description, source: str) -> Description:
+    """Return the description with the classifier that is set to answer in the place of the sentiment head.
+
+    A folder that is such a classifier stands in that place itself.
+    """
+    if found.kind == _CLASSIFIER:
+        return found
+    return replace(found, details={"replaced_heads": {SENTIMENT: source}, **found.details})
 
 
 def lines(found: Description) -> list[str]:

@@ -301,6 +301,27 @@ def test_a_model_or_folder_that_cannot_be_used_is_told_in_one_line(place: Path) 
     assert {path.name for path in place.iterdir()} <= {"bare", "said.jsonl", "data"}
 
 
+def test_a_foreign_sentiment_head_is_not_adapted_and_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARROOM_SENTIMENT_MODEL", "acme/mood@v1")
+    (place / "said.jsonl").write_bytes(_against_the_model(100))
+    result = run("model", "adapt", "said.jsonl", "--out", "new")
+    assert result.exit_code == 2
+    assert "sentiment: acme/mood@v1 (WARROOM_SENTIMENT_MODEL) answers it in the model's place" in result.stderr
+    assert "replaced_heads: sentiment acme/mood@v1" in run("model", "show").stdout
+    assert "acme" not in run("model", "show", str(SHIPPED)).stdout
+
+
+def test_a_foreign_classifier_is_not_adapted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "foreign").mkdir()
+    (place / "foreign" / "config.json").write_text('{"id2label": {"0": "NEG", "1": "POS"}}')
+    monkeypatch.setenv("WARROOM_MODEL", "foreign")
+    monkeypatch.setenv("WARROOM_SENTIMENT_MODEL", "acme/mood@v1")
+    result = run("model", "adapt", "-", "--out", "new", said=_against_the_model(100))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "foreign holds a Hugging Face classifier, which cannot be adapted: name small, fast" in result.stderr
+    assert "acme" not in run("model", "show").stdout, "the folder stands in that place itself"
+
+
 def test_the_stores_labels_and_a_file_are_adapted_to_together(place: Path) -> None:
     (place / "said.csv").write_bytes(b"text,urgency\n" + b"".join(b"more %d,low\n" % n for n in range(5)))
     asyncio.run(_label(f"sqlite+aiosqlite:///{place / 'data' / 'warroom.db'}"))
