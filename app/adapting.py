@@ -16,14 +16,14 @@ from nlp.adapt import adapt
 from nlp.adapt_figures import Adaptation
 from nlp.labelled import BadLabels
 from nlp.rows import Form, read_rows
-from nlp.scorer import SENTIMENT
+from nlp.scorer import LABELS, SENTIMENT
 from nlp.shipped import folder_of
 from nlp.verdicts import Verdict, verdict
 
 
 def read_labels(name: str, source: BinaryIO, form: Form | None) -> Iterator[Verdict]:
     """Yield what people said of texts; raise BadLabels with `name` and line for the first row that can't be used."""
-    for row in read_rows(source, form):
+    for row in read_rows(source, form, also=LABELS):
         if row.fault:
             raise BadLabels(f"{name}, line {row.line}: {row.fault}")
         try:

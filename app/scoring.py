@@ -88,12 +88,12 @@ def evaluate_models(
     NoHeader, NothingScored, OSError, or what opening a scorer raises.
     """
     with ExitStack() as stack:
-        survey_of(read_rows(stack.enter_context(opened()), form, reading.text), reading)
+        survey_of(read_rows(stack.enter_context(opened()), form, reading.text, reading.columns), reading)
         scorers: list[Scorer] = []
         for folder in folders:
             scorers.append(scorer_maker(settings, folder)())
             stack.callback(scorers[-1].close)
-        rows = read_rows(stack.enter_context(opened()), form, reading.text)
+        rows = read_rows(stack.enter_context(opened()), form, reading.text, reading.columns)
         judged = judge_each(scorers, read_labelled(rows, reading), reading.task)
     if len(judged[0].truth) == 0:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in judged[0].reasons.items())

@@ -3,9 +3,9 @@
 Owns which column is what, what a label in another spelling means, and the report of what can't be used. Does not own
 the file's form (`rows`) nor figures (`evaluate`).
 
-A row has `text`, the true label under the task's name or under `label`, and optionally `lang`. Rows without a label of
-the task are passed over and counted: one file may hold the labels of several tasks. A row without `lang` goes by its
-script, told from the text.
+A row has `text`, the true label under the task's name (under `label` where there is no such field), and optionally
+`lang`. Rows without a label of the task are passed over and counted: one file may hold the labels of several tasks. A
+row without `lang` goes by its script, told from the text.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Labelled:
 class Reading:
     """How rows are read for one task.
 
-    `label` names the column of the truth (None: the task's name, then `label`); `means` maps spellings of the file to
-    labels of ours, an empty one leaves such texts out.
+    `label` names the column of the truth (None: the task's name, or `label` where that is absent); `means` maps
+    spellings of the file, whatever their case, to labels of ours, an empty one leaves such texts out.
     """
 
     task: str
@@ -61,6 +61,17 @@ class Reading:
         for old, new in self.means.items():
             if new and new not in LABELS[self.task]:
                 raise BadLabels(f"{old}={new}: {new!r} is not one of {', '.join(LABELS[self.task])}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return (self.text, self.lang, *((self.label,) if self.label else (self.task, LABEL)))
+
+    def meant(self, spelt: str) -> str:
+        """Return the label that a spelling of the file stands for, empty where such texts are left out."""
+        folded = spelt.casefold()
+        alike = (new for old, new in self.means.items() if old.casefold() == folded)
+        return self.means.get(spelt, next(alike, folded))
 
 
 @dataclass(slots=True)
@@ -78,12 +89,12 @@ class _Unknown(ValueError):
 
 def _truth(row: Row, reading: Reading) -> str | None:
     """Return the label as the file spells it; None where the row has none."""
-    for name in (reading.label,) if reading.label else (reading.task, LABEL):
-        value = row.fields.get(name)
-        # An object under the task's name is what `warroom score` wrote there: an answer, not the truth.
-        if value is not None and not isinstance(value, (dict, list)) and str(value).strip():
-            return str(value).strip()
-    return None
+    own = reading.label or reading.task
+    value = row.fields.get(own)
+    # An object under the task's name is what `warroom score` wrote there: an answer, not the truth.
+    if reading.label is None and (own not in row.fields or isinstance(value, (dict, list))):
+        value = row.fields.get(LABEL)
+    return None if value is None or isinstance(value, (dict, list)) else str(value).strip() or None
 
 
 def _language(row: Row, text: str, name: str) -> str:
@@ -103,7 +114,7 @@ def read_row(row: Row, reading: Reading, survey: Survey) -> Labelled | None:
     if spelt is None:
         survey.unlabelled += 1
         return None
-    label = reading.means.get(spelt, spelt.casefold())
+    label = reading.meant(spelt)
     if not label:
         survey.left_out += 1
         return None

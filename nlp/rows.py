@@ -14,8 +14,9 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NoReturn, cast
 
@@ -24,7 +25,6 @@ from nlp.table_records import BadLine, Line, records
 MAX_LINE: Final = 4 << 20
 """Bytes of a line; a text of 100,000 characters fits even where each is escaped."""
 _BOM: Final = b"\xef\xbb\xbf"
-_HEAD: Final = 1 << 16
 
 Form = Literal["jsonl", "csv", "tsv"]
 FORMS: Final[tuple[Form, ...]] = ("jsonl", "csv", "tsv")
@@ -61,26 +61,35 @@ def form_of(name: str) -> Form | None:
     return _ENDINGS.get(Path(name.removesuffix(".gz")).suffix.lower())
 
 
-def form_told_by(head: bytes, column: str) -> Form:
-    """Return the form of a file that begins with `head`: CSV or TSV where the first line names `column`."""
-    first = head.removeprefix(_BOM).lstrip().partition(b"\n")[0].decode("utf-8", "replace").strip()
-    for form, delimiter in (("tsv", "\t"), ("csv", ",")):
-        if not first.startswith("{") and column in [cell.strip().strip('"') for cell in first.split(delimiter)]:
-            return cast("Form", form)
+def form_told_by(first: bytes | BadLine, column: str) -> Form:
+    """Return the form of a file whose first line is `first`: CSV or TSV where it names `column`, CSV if alone."""
+    header = "{" if isinstance(first, BadLine) else first.decode("utf-8", "replace").strip()
+    for form, delimiter in _DELIMITERS.items():
+        if not header.startswith("{") and column in [cell.strip().strip('"') for cell in header.split(delimiter)]:
+            return form
     return "jsonl"
 
 
-def read_rows(source: BinaryIO, form: Form | None = None, column: str = "text") -> Iterator[Row]:
+def read_rows(
+    source: BinaryIO, form: Form | None = None, column: str = "text", also: Collection[str] = ()
+) -> Iterator[Row]:
     """Yield the rows that are not blank. A `form` of None is told by the first line, where a header names `column`.
 
-    Raise NoHeader for CSV and TSV whose first line is none.
+    A table of one column whose form is told so may be a mere list: commas without quotes are its texts' own. Raise
+    NoHeader for CSV and TSV whose first line is none, or names `column` or one of `also`, the others that are read,
+    twice; OSError for a damaged archive.
     """
-    buffered = source if hasattr(source, "peek") else io.BufferedReader(cast("io.RawIOBase", source))
-    form = form or form_told_by(cast("io.BufferedReader", buffered).peek(_HEAD)[:_HEAD], column)
-    lines = _lines(buffered)
+    lines, listed = _lines(source), form is None
+    if form is None:
+        first = list(islice(dropwhile(_is_blank, lines), 1))
+        form, lines = form_told_by(first[0][1] if first else b"", column), chain(first, lines)
     if form == "jsonl":
-        return (_json_row(number, line) for number, line in lines if isinstance(line, BadLine) or line.strip())
-    return _table_rows(_decoded(lines), _DELIMITERS[form], column)
+        return (_json_row(number, line) for number, line in lines if not _is_blank((number, line)))
+    return _table_rows(_decoded(lines), _DELIMITERS[form], (column, *also), listed=listed)
+
+
+def _is_blank(numbered: tuple[int, bytes | BadLine]) -> bool:
+    return isinstance(numbered[1], bytes) and not numbered[1].strip()
 
 
 def _line(source: BinaryIO, most: int) -> bytes:
@@ -148,19 +157,22 @@ def _decoded(lines: Iterator[tuple[int, bytes | BadLine]]) -> Iterator[Line]:
             yield number, error
 
 
-def _table_rows(lines: Iterator[Line], delimiter: str, column: str) -> Iterator[Row]:
+def _table_rows(lines: Iterator[Line], delimiter: str, read: tuple[str, ...], *, listed: bool) -> Iterator[Row]:
     found = records(lines, delimiter, MAX_LINE)
     first: list[str] | BadLine = next(found, (0, [], 0))[1]
     if isinstance(first, BadLine):
         raise NoHeader(f"the header line can't be read: {first}")
     header = [name.strip() for name in first]
-    if column not in header:
-        raise NoHeader(f"the first line names no column `{column}`; it has: {', '.join(header)[:300] or 'nothing'}")
-    if header.count(column) > 1:
-        raise NoHeader(f"the first line names the column `{column}` {header.count(column)} times: which is meant?")
+    if read[0] not in header:
+        raise NoHeader(f"the first line names no column `{read[0]}`; it has: {', '.join(header)[:300] or 'nothing'}")
+    if doubled := [name for name in read if header.count(name) > 1]:
+        count = header.count(doubled[0])
+        raise NoHeader(f"the first line names the column `{doubled[0]}` {count} times: which is meant?")
     for number, cells, size in found:
         if isinstance(cells, BadLine):
             yield Row(number, fault=str(cells))
+        elif listed and len(header) == 1:
+            yield Row(number, {header[0]: delimiter.join(cells)}, size=size)
         elif len(cells) != len(header):
             yield Row(number, fault=f"{len(cells)} columns, the header has {len(header)}")
         else:

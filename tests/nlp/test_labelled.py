@@ -48,6 +48,18 @@ def test_columns_of_other_names_and_labels_of_other_spellings() -> None:
     assert (dict(survey.labels), survey.left_out) == ({"positive": 1, "negative": 1}, 1)
 
 
+def test_a_spelling_means_the_same_in_capitals() -> None:
+    source = b"text,label\na,Positive\nb,MIXED\nc,NEG\nd,neg\ne,neutral\n"
+    reading = Reading("sentiment", means={"positive": "", "mixed": "neutral", "neg": "negative", "NEG": "positive"})
+    assert [one.label for one in labelled(source, reading)] == ["neutral", "positive", "negative", "neutral"]
+
+
+def test_label_is_not_read_for_a_task_that_has_its_own_column() -> None:
+    source = b"text,urgency,label\na,,positive\nb,low,negative\n"
+    assert [one.label for one in labelled(source, Reading("urgency"))] == ["low"]
+    assert [one.label for one in labelled(source, Reading("sentiment"))] == ["positive", "negative"]
+
+
 def test_without_a_language_the_script_tells_the_family() -> None:
     source = lines(
         {"text": "שירות מעולה", "label": "positive"},

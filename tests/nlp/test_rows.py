@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -84,14 +86,43 @@ def test_csv_without_a_header_is_refused(source: bytes) -> None:
         rows(source, "csv")
 
 
+@pytest.mark.parametrize(
+    ("header", "read"), [("text,label,label", ["label"]), ("text,lang,lang", ["label", "lang"]), ("text,text", [])]
+)
+def test_a_column_that_is_read_is_there_once(header: str, read: list[str]) -> None:
+    source = f"{header}\n{'a,' * header.count(',')}b\n".encode()
+    with pytest.raises(NoHeader, match="2 times: which is meant"):
+        list(read_rows(io.BytesIO(source), also=read))
+    assert len(rows(b"text,x,x,,\na,b,c,,\n")) == 1, "of others nobody asks"
+
+
+def test_one_column_without_a_name_is_csv_or_a_list() -> None:
+    found = rows(b'\ntext\r\n"first line\r\nsecond, line"\r\nHello, "world", hello\n\nother\n')
+    assert [row.fields["text"] for row in found] == ["first line\r\nsecond, line", 'Hello, "world", hello', "other"]
+    assert rows(b"text\na, b\n", "csv")[0].fault == "2 columns, the header has 1"
+
+
+def test_the_first_line_of_a_pipe_may_come_in_pieces() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"id,")
+    later = threading.Timer(0.2, lambda: (os.write(writing, b"text\n1,hello\n"), os.close(writing)))
+    later.start()
+    with os.fdopen(reading, "rb") as source:
+        assert [row.fields for row in read_rows(source)] == [{"id": "1", "text": "hello"}]
+    later.join()
+
+
 def test_gzip_and_a_damaged_one(tmp_path: Path) -> None:
     path = tmp_path / "in.csv.gz"
     path.write_bytes(gzip.compress(b"text\n" + b"hello\n" * 50_000))
     with open_rows(path) as source:
         assert sum(row.fields["text"] == "hello" for row in read_rows(source, "csv")) == 50_000
     path.write_bytes(path.read_bytes()[:-20])
-    with open_rows(path) as source, pytest.raises(OSError, match="damaged"):
-        list(read_rows(source, "csv"))
+    for content in (path.read_bytes(), path.read_bytes()[:60], b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 50):
+        path.write_bytes(content)
+        for form in ("csv", None):
+            with open_rows(path) as source, pytest.raises(OSError, match="damaged"):
+                list(read_rows(source, form))
 
 
 CELLS = st.text(st.characters(exclude_characters="\x00\r", exclude_categories=["Cs"]), max_size=20)
