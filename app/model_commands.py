@@ -291,7 +291,7 @@ def show(folder: Path | None, shape: str) -> None:
         from nlp.shipped import folder_of  # noqa: PLC0415  commands start fast
 
         settings = read_settings()
-        found = describe(folder_of(folder or settings.model))
+        found = describe(folder_of(folder or settings.model), None if folder else settings.stated_labels)
         if folder is None and settings.sentiment_model:
             found = with_head(found, settings.sentiment_model)
         told = asdict(found) | {"sound": found.sound, "bytes": found.bytes}

@@ -42,13 +42,12 @@ def scorer_maker(settings: Settings, folder: Path | None = None) -> Callable[[],
                 "classifier: restore the folder, or name another"
             )
         path, sentiment = SHIPPED, path
-    labels = dict(pair.rsplit("=", 1) for pair in settings.sentiment_labels)
     return lambda: open_scorer(
         path,
         backend=settings.scorer,
         threads=settings.scorer_threads or None,
         sentiment_model=sentiment,
-        sentiment_labels=labels,
+        sentiment_labels=settings.stated_labels,
     )
 
 

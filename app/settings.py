@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
 
+    @property
+    def stated_labels(self) -> dict[str, str]:
+        """What `sentiment_labels` says, by the classifier's own label."""
+        return dict(pair.rsplit("=", 1) for pair in self.sentiment_labels)
+
     @field_validator("origins", "zones", "sentiment_labels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

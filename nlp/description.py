@@ -56,8 +56,8 @@ class Description:
         return sum(verdict.bytes or 0 for verdict in self.files.values())
 
 
-def describe(folder: Path) -> Description:
-    """Return what the folder holds: a shipped or adapted model, or a Hugging Face classifier.
+def describe(folder: Path, stated: Mapping[str, str] | None = None) -> Description:
+    """Return what the folder holds: a shipped or adapted model, or a Hugging Face classifier with labels as `stated`.
 
     Raise ModelFilesDamaged where its manifest can't be read, LabelsRefused where a classifier's labels can't be mapped,
     and FileNotFoundError where it is no model's folder.
@@ -65,7 +65,7 @@ def describe(folder: Path) -> Description:
     if (folder / manifest.NAME).is_file():
         return _ours(folder)
     if (folder / _CONFIG).is_file():
-        return _classifier(folder)
+        return _classifier(folder, stated)
     raise FileNotFoundError(f"{folder} holds no model: neither {manifest.NAME} nor {_CONFIG} is in it")
 
 
@@ -93,7 +93,7 @@ def _verdict(path: Path, expected: ModelFile) -> FileVerdict:
     return FileVerdict(found.bytes, found.sha256, fault)
 
 
-def _classifier(folder: Path) -> Description:
+def _classifier(folder: Path, stated: Mapping[str, str] | None) -> Description:
     path = folder / _CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def _classifier(folder: Path) -> Description:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFilesDamaged(f"{path} names no labels in `id2label`: {error!r}") from error
     try:
-        mapped = label_map(names)
+        mapped = label_map(names, stated=stated)
     except LabelsRefused as error:
         raise LabelsRefused(f"{folder}: {error}") from error
     files = {entry.name: _unchecked(entry) for entry in sorted(folder.iterdir()) if entry.is_file()}

@@ -48,13 +48,17 @@ def label_map(id2label: Mapping[int, str], task: str = SENTIMENT, stated: Mappin
     """Return our label for each of the model's classes 0..n-1; several classes may share one (stars, "very negative").
 
     `stated` is the user's own mapping from the model's labels to ours and wins over the table. Raise LabelsRefused if
-    any class stays unknown, or if a pole that the task needs is missing.
+    any class stays unknown, if a stated label is none of the model's, or if a pole that the task needs is missing.
     """
     stated = stated or {}
     try:
         names = [str(id2label.get(at, "")) for at in range(len(id2label))]
     except (AttributeError, TypeError) as error:
         raise LabelsRefused(f"`id2label` is no mapping from numbers to labels: {id2label!r:.80}") from error
+    if strange := [name for name in stated if name not in names]:
+        raise LabelsRefused(
+            f"the stated labels {strange} are none of the model's, which are {names}: spell them as it does"
+        )
     mapped = [stated.get(name) or _known(name, task) for name in names]
     unknown = [name for name, label in zip(names, mapped, strict=True) if label not in LABELS[task]]
     wanted = "negative and positive" if task == SENTIMENT else "at least two classes"

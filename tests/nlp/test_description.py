@@ -82,6 +82,8 @@ def test_a_foreign_classifier_is_told_with_what_its_labels_mean(tmp_path: Path) 
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}))
     with pytest.raises(LabelsRefused, match="LABEL_0"):
         describe(tmp_path)
+    stated = {"LABEL_0": "negative", "LABEL_1": "positive"}
+    assert "labels: LABEL_0 negative, LABEL_1 positive" in lines(describe(tmp_path, stated))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelFilesDamaged, match="names no labels"):
         describe(tmp_path)

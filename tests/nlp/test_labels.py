@@ -71,6 +71,11 @@ def test_a_stated_label_that_we_do_not_know_is_refused() -> None:
         label_map({0: "a", 1: "b"}, stated={"a": "negative", "b": "glad"})
 
 
+def test_a_stated_label_that_the_model_does_not_have_is_refused() -> None:
+    with pytest.raises(LabelsRefused, match=r"\['Negative', 'LABEL_9'\] are none .* \['negative', 'positive'\]"):
+        label_map({0: "negative", 1: "positive"}, stated={"Negative": "positive", "LABEL_9": "negative"})
+
+
 def test_other_tasks_take_our_own_words_only() -> None:
     assert label_map({0: "Critical", 1: "LOW"}, "urgency") == ["critical", "low"]
     with pytest.raises(LabelsRefused):
