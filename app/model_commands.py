@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -80,7 +81,10 @@ class _Texts(click.Path):
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed."""
+    """End with one line where a model or a file can't be used: 2 for what the user wrote, 1 for what failed.
+
+    SIGTERM ends the block as an exception does, so that no scratch folder and no copy of texts stays.
+    """
     from app.scoring import NothingScored  # noqa: PLC0415  commands start fast
     from app.store_labels import StoreAway  # noqa: PLC0415  commands start fast
     from nlp.adapt import (  # noqa: PLC0415  commands start fast
@@ -96,6 +100,7 @@ def _told() -> Iterator[None]:
     from nlp.rows import NoHeader  # noqa: PLC0415  commands start fast
     from nlp.scorer import ModelFilesDamaged, ScorerError  # noqa: PLC0415  commands start fast
 
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         yield
     except (BadLabels, NoHeader, TooFewLabels, FolderTaken, FolderRefused, NoEmbedding, ForeignModel) as error:
@@ -106,6 +111,8 @@ def _told() -> Iterator[None]:
         sys.exit(1)
     except (ModelFilesDamaged, BackendMissing, LabelsRefused, NothingScored, ScorerError, StoreAway, OSError) as error:
         fail(f"{_name()}: {error}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _name() -> str:

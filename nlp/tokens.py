@@ -96,8 +96,9 @@ def _composed(marked: re.Match[str]) -> str:
     """Return a letter composed with its marks, without those that stay apart; nothing for lines on what is none."""
     if not marked[0][0].isalnum():
         return ""
-    letter, *apart = unicodedata.normalize("NFC", marked[0][: _MOST_MARKS + 1])
-    return letter + _ABOVE if _ABOVE in apart and letter in _ABOVE_STAYS else letter
+    composed = unicodedata.normalize("NFC", marked[0][: _MOST_MARKS + 1])
+    letter = composed[0]
+    return letter + _ABOVE if _ABOVE in composed and letter in _ABOVE_STAYS else letter
 
 
 def _unmarked(text: str) -> str:

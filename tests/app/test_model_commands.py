@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,18 @@ def test_a_foreign_sentiment_head_is_not_adapted_and_is_named(place: Path, monke
     assert "sentiment: acme/mood@v1 (WARROOM_SENTIMENT_MODEL) answers it in the model's place" in result.stderr
     assert "replaced_heads: sentiment acme/mood@v1" in run("model", "show").stdout
     assert "acme" not in run("model", "show", str(SHIPPED)).stdout
+
+
+def test_a_stop_leaves_no_scratch_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_arguments: object) -> None:
+        assert any(path.name.startswith(".new.") for path in place.iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("nlp.adapt._all_taught", stopped)
+    result = run("model", "adapt", "-", "--out", "new", said=_against_the_model(100))
+    assert (result.exit_code, signal.getsignal(signal.SIGTERM)) == (143, before)
+    assert not list(place.glob(".new*"))
 
 
 def test_a_foreign_classifier_is_not_adapted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

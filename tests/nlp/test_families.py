@@ -71,6 +71,8 @@ SHARE = {"he": 0.995, "fa": 0.95, "ar": 0.975, "en": 0.98, "es": 0.93, "fr": 0.9
         ("\ud800 שלום", "hebrew"),
         ("@someone https://example.org/the/and/is", "other"),
         ("@user http שלום", "hebrew"),
+        ("https://example.org/x1שריפה", "hebrew"),  # no space after the link
+        ("https://example.org/שריפה the help", "english"),
     ],
 )
 def test_the_family_is_told_from_the_text(text: str, expected: str) -> None:
