@@ -18,40 +18,51 @@ GRACE: Final = 5.0
 HEAD_WITHIN: Final = 10.0
 """Seconds that a peer has to say what it wants: a request's whole head."""
 
+REST_WITHIN: Final = 30.0
+"""Seconds for what is still sent of a request that was answered already (its body was refused)."""
+
 
 class HttpConnection(HttpToolsProtocol):
     """uvicorn's HTTP, which waits for ever for a request's head: connections that say nothing would take them all."""
 
-    _headless: asyncio.TimerHandle | None = None
+    _ending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._await_head()
+        self._end_after(HEAD_WITHIN)
 
     def data_received(self, data: bytes) -> None:
-        """Begin to wait for the next head, where no request is under way; an idle connection has its own time-out."""
-        if self._headless is None and self.cycle is not None and self.cycle.response_complete:
-            self._await_head()
+        """Begin to wait for the end of what belongs to no request under way; it ended uvicorn's wait for the next."""
         super().data_received(data)
+        ours = self in self.connections  # not a WebSocket's by now
+        answered = ours and self.cycle is not None and self.cycle.response_complete
+        if answered and self._ending is None and self.timeout_keep_alive_task is None:
+            self._end_after(REST_WITHIN)
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for this head."""
+        self._end_after(HEAD_WITHIN)
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Note that it was said in time."""
-        self._forget_head()
+        self._go_on()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end."""
-        self._forget_head()
+        self._go_on()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        self._headless = self.loop.call_later(HEAD_WITHIN, self.transport.abort)
+    def _end_after(self, seconds: float) -> None:
+        self._go_on()
+        self._ending = self.loop.call_later(seconds, self.transport.abort)
 
-    def _forget_head(self) -> None:
-        if self._headless is not None:
-            self._headless.cancel()
-            self._headless = None
+    def _go_on(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
 
 
 class Connection(WebSocketsSansIOProtocol):

@@ -29,6 +29,7 @@ _RATE_SPAN: Final = 60_000
 _DELAY_SPAN: Final = 60_000
 _SETTLES: Final = 15 * 60_000
 """What is older when it comes is history, and says nothing of how long a minute takes to be complete."""
+_AGES: Final = 2000
 LOST_AFTER: Final = 15_000
 """A source whose pulses stopped for so many ms is shown as lost: its ingest process is gone or cut off."""
 
@@ -107,7 +108,7 @@ class Board:
         self._urgent: dict[str, tuple[int, str]] = {}
         self._rate = Window(_RATE_SPAN, SEEN)
         self._delays = Window(_DELAY_SPAN)
-        self._ages = Window(_SETTLES)
+        self._ages = Window(_SETTLES, _AGES)
         self._fresh: list[int] = []
         self._changes = Changes()
         self._spans = spans
@@ -171,7 +172,7 @@ class Board:
         if item.published > now - _RATE_SPAN:  # history that comes at once is no storm
             self._rate.add(item.published, 1)
         if item.published > now - _SETTLES:
-            self._ages.add(now, now - item.published)
+            self._ages.add(now, item.received - item.published)
         self._fresh.append(received)
 
     def _show(self, item: Item, now: int) -> None:
@@ -325,13 +326,14 @@ class Board:
         """Return how many were published in the last minute and heard within it.
 
         Where that is low, what is delivered in batches may only not have come yet, while what is usual has all of it:
-        then the last whole minute counts that should be complete by now, as long as recent mentions took to come.
+        then the last whole minute counts that should be complete by now, as long as recent mentions took to come. It
+        may say that all is as usual, not that there is more: a burst is shown while it lasts.
         """
         rate = len(self._rate.values(now))
         if expected is None or rate >= expected.low:
             return float(rate)
         took = int(percentile(self._ages.values(now), 0.95) or 0)
-        return float(max(rate, self.minutes.whole(now - took).total))
+        return max(float(rate), min(float(self.minutes.whole(now - took).total), expected.middle))
 
     def open_alerts(self) -> list[WallAlert]:
         """Return alerts, the open ones first, most severe first, newest first."""

@@ -36,7 +36,7 @@ class MinuteCounts:
 
     def put(self, at: int, total: int, negative: int) -> None:
         """Set a minute's counts (from the store)."""
-        self._minutes[at - at % MINUTE] = (total, negative)
+        self._minutes[at - at % MINUTE] = (max(0, total), max(0, negative))
 
     def add(self, at: int, total: int, negative: int) -> None:
         """Add to the minute that holds `at`; negative numbers take away (an edit)."""

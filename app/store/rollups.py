@@ -3,7 +3,8 @@
 Owns `rollups` and `days`. They are derived from rows that were really inserted or changed, in the same transaction:
 an identity counts once, with the labels of its highest published revision. An edit takes the old away and adds the new;
 a deletion changes nothing here, because heard is heard (counts hold no text). A mention counts at `event_time`; former
-versions counted those that were stamped ahead of their receipt at their own stamp.
+versions counted those that were stamped ahead of their receipt at their own stamp, so an edit of one may leave a minute
+under zero, which is read as zero.
 """
 
 from __future__ import annotations
@@ -105,9 +106,9 @@ async def read(connection: AsyncConnection, span: Span) -> Sequence[Rollup]:
     if span.source is not None:
         query = query.where(rollups.c.source_id == span.source)
     return [
-        Rollup(moment_of(int(row.begin)), {name: int(row._mapping[name]) for name in COUNTS})  # noqa: SLF001  public, named so to not clash with columns
+        Rollup(moment_of(int(row.begin)), {name: max(0, int(row._mapping[name])) for name in COUNTS})  # noqa: SLF001  public, named so to not clash with columns
         for row in await connection.execute(query)
-        if row.total
+        if row.total > 0
     ]
 
 

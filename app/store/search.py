@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ LONGEST_TEXT: Final = 1000
 _EQUAL: Final = ("source_kind", "lang", "sentiment", "urgency", "intent")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ARABIC: Final = re.compile("[\u0620-\u077f]")
-_KEYBOARDS: Final = (str.maketrans("يك", "یک"), str.maketrans("یک", "يك"))
+_KEYBOARDS: Final = (("ي", "ی"), ("ك", "ک"))
 _SMALL: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _AFTER: Final = re.compile(r"(-?\d{1,18})\.(\d{1,18})")
 
@@ -38,7 +39,8 @@ class MentionFilter:
 
     `text` is contained, after normalisation, whatever joins its words: spaces, a line end, a hyphen or a ZWNJ.
     `queries`: at least one of them matched. `author` is an author's id and needs `source_kind`, or else a whole handle
-    or name, in any case and Unicode form and with the yeh and kaf of any keyboard.
+    or name in any Unicode form, with the yeh and kaf of any keyboard, and without regard to the case of ASCII letters;
+    others are as written here, or all small, all capital or titled.
     """
 
     realm: str = LIVE
@@ -78,15 +80,24 @@ def _place(after: str) -> tuple[datetime, int]:
 
 
 def spellings(name: str) -> list[str]:
-    """Return the ways in which a name may be stored, their ASCII letters small: all that SQLite makes small."""
-    cases = {name, name.lower(), name.upper(), name.title()}
-    letters = cases | {case.translate(keyboard) for case in cases for keyboard in _KEYBOARDS}
-    return sorted({unicodedata.normalize(form, one).translate(_SMALL) for one in letters for form in ("NFC", "NFD")})
+    """Return the ways in which a name may be stored, folded as `_folded` folds the stored ones."""
+    forms = {
+        unicodedata.normalize(form, case).translate(_SMALL)
+        for case in (name, name.lower(), name.upper(), name.title())
+        for form in ("NFC", "NFD")
+    }
+    return sorted({reduce(lambda one, letter: one.replace(*letter), _KEYBOARDS, form) for form in forms})
+
+
+def _folded(column: Any) -> Any:
+    """Return the column with small ASCII letters, which is all that SQLite makes small, and one keyboard's letters."""
+    small = func.lower(column, type_=column.type)
+    return reduce(lambda one, letter: func.replace(one, *letter, type_=column.type), _KEYBOARDS, small)
 
 
 def _author(author: str, source_kind: str | None) -> Any:
     columns = (mentions.c.author_handle, mentions.c.author_name)
-    named = or_(*(func.lower(column, type_=column.type).in_(spellings(author)) for column in columns))
+    named = or_(*(_folded(column).in_(spellings(author)) for column in columns))
     if source_kind is None:
         return named
     return or_(mentions.c.author_key == author_digest(source_kind, author), named)

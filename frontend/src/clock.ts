@@ -1,9 +1,10 @@
 /**
  * The server's time, estimated from the frames it sends: a wall box with a wrong clock shows right ages all the same.
  *
- * Owns the offset. Does not own timers: the caller passes readings of a monotonic clock, in ms, so a wrong clock of
- * the box, or one that is set, moves nothing for longer than until the next frame. The least of (received - ts) over the last frames is the one that waited least in a buffer;
- * a frame that hung in a proxy for ten seconds therefore looks ten seconds old.
+ * Owns the offset. Does not own timers: the caller passes readings of a monotonic clock, in ms, so a wrong clock of the
+ * box, or one that is set, moves nothing for longer than until the next frame. The least of (received - ts) over the
+ * last frames is the one that waited least in a buffer; a frame that hung in a proxy for ten seconds therefore looks
+ * ten seconds old.
  */
 
 /** Samples that count. At five frames a second this is half a minute, after which a step of the server's clock heals. */

@@ -29,7 +29,7 @@ export function percent(share: number): string {
   return `${WHOLE.format(share * 100)}${NBSP}%`;
 }
 
-/** Seconds with tenths, `0.6 s`; whole from a hundred on; from a thousand on as an age, days whole: at most `27 h 46`. */
+/** Seconds with tenths, `0.6 s`; whole from a hundred on; from a thousand on as an age, days whole: at most `99 h 59`. */
 export function seconds(value: number): string {
   if (value >= 100 * 3_600) return `${Math.floor(value / 86_400)}${NBSP}d`;
   if (value >= 1_000) return span(Math.floor(value / 60));

@@ -139,6 +139,7 @@ export class Wall {
   };
 
   #broke(error: unknown): void {
+    if (this.broken) return;
     this.broken = true;
     this.word = 'stale';
     this.failed(error);

@@ -147,6 +147,23 @@ async def test_a_stopping_server_says_when_to_come_back(served: Served) -> None:
     assert frame["retry_ms"] > 0
 
 
+async def test_a_socket_on_a_connection_that_was_used_before_is_left_alone(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_WITHIN", 0.2)
+    monkeypatch.setattr(connection, "REST_WITHIN", 0.2)
+    snap, (host, port) = await snapshot(served), served.host.split(":")
+    with sockets.create_connection((host, int(port))) as used:
+        used.settimeout(10)
+        await asyncio.to_thread(used.sendall, f"HEAD /health HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode())
+        assert (await asyncio.to_thread(used.recv, 4096)).startswith(b"HTTP/1.1 ")
+        used.setblocking(False)
+        async with connect(url(served, snap), sock=used) as socket:
+            await asyncio.sleep(0.6)
+            await feed(served, "after")
+            await frames_until(socket, 1)
+
+
 def never_reads(served: Served, snap: dict[str, Any]) -> sockets.socket:
     stuck = sockets.create_connection(tuple(served.host.split(":")), timeout=5)  # type: ignore[arg-type]  # host, port
     stuck.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 1024)

@@ -197,6 +197,23 @@ async def test_a_connection_that_asked_in_time_may_wait_and_ask_again(
     assert len(ports) == 1
 
 
+async def test_an_answer_before_the_end_of_a_body_reaches_who_sends_slowly(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_WITHIN", 0.2)
+    monkeypatch.setattr(connection, "REST_WITHIN", 3.0)
+    reader, writer = await asyncio.open_connection(*served.host.split(":"))
+    with contextlib.closing(writer):
+        writer.write(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 700\r\n\r\n")
+        for _ in range(7):
+            writer.write(b"x" * 100)
+            await writer.drain()
+            await asyncio.sleep(0.1)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 4")
+        async with asyncio.timeout(10):  # and a connection that goes on with nothing is not kept
+            await reader.read()
+
+
 def test_a_process_may_have_all_the_descriptors_that_it_is_allowed() -> None:
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
