@@ -80,6 +80,10 @@ class SendLog(Protocol):
         """Return due sends, none to `busy` receivers; hold them for `lease` seconds: no other process gets them."""
         ...
 
+    async def set_back(self, now: datetime, longest: float) -> None:
+        """Make due and free what waits for a time more than `longest` seconds ahead: a wrong clock wrote it."""
+        ...
+
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Record each outcome, in one transaction; the attempt's history is kept."""
         ...

@@ -4,6 +4,8 @@ Owns back-off, order and concurrency: one lane for each receiver, so that a hang
 lane, events of one alert go one after the other. Does not own the outbox's rows (`alerts.ports.SendLog`) nor channels.
 
 Delivery is at-least-once: an attempt whose outcome was not recorded is made again after the lease, with the same key.
+What a clock that ran ahead put off is due when that clock is set back, or at the next start. It can't be told from what
+the clock of another process wrote while ours is behind, so that is done once, not at each claim.
 A failing receiver rests: until its time comes its sends are left to their lease, then one probe goes first. What is
 given up is recorded, logged and counted, never dropped in silence.
 """
@@ -24,6 +26,7 @@ import structlog
 from alerts.notifiers import Attempt, Notifier, Reject, Retry, Sent
 from alerts.ports import Outcome, Send, SendLog
 from streams import metrics
+from streams.steady_clock import JUMP
 
 LEASE: Final = 30.0
 """Seconds for which a claimed send is ours; longer than any attempt."""
@@ -62,7 +65,7 @@ def outcome_of(send: Send, attempt: Attempt, now: datetime, chance: float) -> Ou
 
 @dataclass
 class Lane:
-    """What is known of one receiver in this process; `queues` has, by alert, the claimed sends that go in order.
+    """What is known of one receiver in this process; `queues` has, by alert, the claimed sends that are not settled.
 
     `begun` numbers the attempts; those up to `blamed` count as one failure: they ran when the last one counted.
     """
@@ -77,7 +80,7 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        """Whether enough waits here: what else is for this receiver stays in the outbox, and others get their turn."""
+        """Whether enough is here: what else is for this receiver stays in the outbox, and others get their turn."""
         return sum(map(len, self.queues.values())) >= _FULL
 
     def takes(self, now: datetime) -> bool:
@@ -115,6 +118,7 @@ class Sender:
         self._transient: tuple[type[Exception], ...] = (OSError, TimeoutError, *transient)
         self._clock, self._chance = clock, chance
         self._lanes: dict[str, Lane] = {}
+        self._wrote_at: datetime | None = None
 
     async def run(self) -> None:
         """Claim and send for ever; a damaged outbox or a fault of ours ends it with the error."""
@@ -140,6 +144,10 @@ class Sender:
             return
 
     async def _claim(self, busy: frozenset[str]) -> Sequence[Send]:
+        now, last = self._clock(), self._wrote_at
+        if last is None or now < last - JUMP:
+            await self._persist(lambda: self._log.set_back(self._clock(), LONGEST_ASKED + LEASE))
+        self._wrote_at = now
         return await self._persist(lambda: self._log.claim(self._clock(), _MOST_AT_ONCE, LEASE, busy))
 
     async def _persist(self, call: Callable[[], Awaitable[_T]]) -> _T:
@@ -153,11 +161,12 @@ class Sender:
         raise AssertionError("count() ends never")
 
     def _place(self, group: asyncio.TaskGroup, send: Send) -> None:
-        """Put the send behind those of its alert, or start a task for it."""
+        """Put the send behind those of its alert, or start a task for it; one that is here already is left alone."""
         lane = self._lanes.setdefault(send.receiver, Lane())
         queue = lane.queues.get(send.event.alert_id)
         if queue is not None:
-            queue.append(send)
+            if all(one.key != send.key for one in queue):
+                queue.append(send)
         elif lane.takes(self._clock()):
             lane.queues[send.event.alert_id] = deque([send])
             group.create_task(self._empty(lane, send.event.alert_id))
@@ -170,12 +179,12 @@ class Sender:
             while queue:
                 async with lane.width:
                     send = min(queue, key=lambda one: one.event.seq)
-                    queue.remove(send)
                     now = self._clock()
                     if not lane.takes(now) or (now - claimed_at).total_seconds() > LEASE - _ATTEMPT:
                         return
                     if (await self._send(lane, send)).retry_at is not None:
                         return
+                    queue.remove(send)
         finally:
             del lane.queues[alert_id]
 
@@ -190,6 +199,7 @@ class Sender:
         outcome = outcome_of(send, attempt, now, self._chance())
         lane.learn(number, outcome, now, self._chance())
         await self._persist(lambda: self._log.settle([outcome]))
+        self._wrote_at = max(now, self._wrote_at or now)
         metrics.NOTIFICATIONS.labels(receiver=send.receiver, result=outcome.result).inc()
         tell = _logger.info if outcome.result == "delivered" else _logger.warning
         tell("notification", receiver=send.receiver, key=send.key, result=outcome.result, reason=outcome.reason)

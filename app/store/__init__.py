@@ -181,6 +181,11 @@ class Store:
         async with self._database.write() as connection:
             return await outbox.claim(connection, now, most, lease, busy)
 
+    async def set_back(self, now: datetime, longest: float) -> None:
+        """Make due and free what waits for a time more than `longest` seconds ahead: a wrong clock wrote it."""
+        async with self._database.write() as connection:
+            await outbox.set_back(connection, now, longest)
+
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Record each outcome, in one transaction, and keep the attempt; KeyError for a send that never was."""
         async with self._database.write() as connection:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, exists, insert, or_, select, update
+from sqlalchemy import bindparam, case, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.ports import Outcome, Send
-from alerts.sender import LONGEST_ASKED
 from app.store.batches import slices
 from app.store.database import Flavour
 from app.store.quotes import cite, places_of, redacted
@@ -69,12 +68,9 @@ async def claim(
     """Return due sends, the longest due first, and hold them for `lease` seconds. Expired ones come too.
 
     Those to `busy` receivers are left alone. A send waits while an earlier one of the same alert and receiver is not
-    settled: no resolved overtakes its firing. A time to wait for that is further ahead than any wait was written under
-    a wrong clock, and has come.
+    settled: no resolved overtakes its firing.
     """
-    wrong = now + timedelta(seconds=LONGEST_ASKED + lease)
-    due = or_(outbox.c.due_at <= now, outbox.c.due_at > wrong)
-    free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now, outbox.c.leased_until > wrong)
+    free = or_(outbox.c.leased_until.is_(None), outbox.c.leased_until <= now)
     earlier = outbox.alias("earlier")
     first = ~exists().where(
         earlier.c.alert_id == outbox.c.alert_id,
@@ -84,7 +80,7 @@ async def claim(
     )
     query = (
         select(outbox)
-        .where(outbox.c.state == PENDING, due, free, first, outbox.c.receiver.not_in(busy))
+        .where(outbox.c.state == PENDING, outbox.c.due_at <= now, free, first, outbox.c.receiver.not_in(busy))
         .order_by(outbox.c.due_at, outbox.c.key)
         .limit(most)
         .with_for_update(of=outbox, skip_locked=True)
@@ -99,6 +95,15 @@ async def claim(
         if isinstance(event, AlertEvent):
             sends.append(Send(row.key, row.receiver, event, row.attempts, row.due_at, row.expires_at))
     return sends
+
+
+async def set_back(connection: AsyncConnection, now: datetime, longest: float) -> None:
+    """Make due and free what waits for a time more than `longest` seconds ahead: a wrong clock wrote it."""
+    wrong = now + timedelta(seconds=longest)
+    waits = or_(outbox.c.due_at > wrong, outbox.c.leased_until > wrong)
+    due = case((outbox.c.due_at > wrong, now), else_=outbox.c.due_at)
+    mended = update(outbox).where(outbox.c.state == PENDING, waits)
+    await connection.execute(mended.values(due_at=due, leased_until=None))
 
 
 async def settle(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:

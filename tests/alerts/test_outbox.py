@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -15,7 +15,7 @@ from alerts.notifiers import Attempt, Notifier, ReceiverSettings, Reject, Retry,
 from alerts.notifiers.console import ConsoleReceiver
 from alerts.notifiers.webhook import WebhookNotifier
 from alerts.outbox import Decision, Outbox, decide, send_key
-from alerts.ports import Send
+from alerts.ports import Outcome, Send
 from alerts.sender import Lane, Sender, outcome_of, wait_before
 from app.store import TRANSIENT, Store
 from streams.pump import Received
@@ -25,6 +25,7 @@ from tests.alerts.receivers import HANG, Receiver, alert, hook, receiving
 from tests.alerts.worlds import pulse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(hours=24)
 
 
 def received(record: AnyRecord, offset: int = 0) -> Received:
@@ -285,16 +286,66 @@ async def test_a_lease_that_ran_out_is_sent_again_with_the_same_key(store: Store
     assert receiver.got[0].headers["webhook-id"] == claimed.key
 
 
-async def test_what_a_wrong_clock_enqueued_or_leased_waits_for_no_wrong_time(store: Store) -> None:
+def keys(sends: Sequence[Send]) -> set[str]:
+    return {send.key for send in sends}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_a_wrong_clock_enqueued_settled_or_leased_goes_out_when_it_is_set_back(
+    store: Store, restarted: bool
+) -> None:
     """Invariant 6: a clock that was a day ahead, and was believed."""
-    now, ahead = datetime.now(UTC), datetime.now(UTC) + timedelta(hours=25)
-    box = Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event(), lambda: ahead)
-    await box.handle([received(alert())])
-    await store.enqueue([Send("a2:0:hook", "hook", alert("a2"), 3, now + timedelta(minutes=59), ahead)])
-    early = await store.claim(ahead - timedelta(hours=12), 10, 30.0)
-    assert {one.key for one in early} == {"a1:0:hook", "a2:0:hook"}
-    assert [one.key for one in await store.claim(now, 10, 30.0)] == ["a1:0:hook"]
-    assert await store.claim(now, 10, 30.0) == []
+    leap = timedelta(0)
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + leap
+
+    box = Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event(), clock)
+    sender = Sender(store, {}, asyncio.Event(), clock=clock)
+    await store.enqueue([Send("a4:0:hook", "hook", alert("a4"), 3, clock() + timedelta(minutes=59), clock() + DAY)])
+    assert await sender._claim(frozenset()) == []
+    leap = timedelta(hours=25)
+    await box.handle([received(alert()), received(alert("a2"))])
+    assert keys(await sender._claim(frozenset())) == {"a1:0:hook", "a2:0:hook", "a4:0:hook"}
+    again = datetime.now(UTC) + timedelta(minutes=59)
+    await store.settle([Outcome("a2:0:hook", "retry", "503", clock(), clock() + timedelta(seconds=5))])
+    await store.settle([Outcome("a4:0:hook", "retry", "503", clock(), again)])
+    await box.handle([received(alert("a3"))])
+    leap = timedelta(0)
+    sender = Sender(store, {}, asyncio.Event(), clock=clock) if restarted else sender
+    assert keys(await sender._claim(frozenset())) == {"a1:0:hook", "a2:0:hook", "a3:0:hook"}
+    assert await sender._claim(frozenset()) == []
+
+
+async def test_a_process_whose_clock_is_behind_repeats_no_page_of_another(store: Store) -> None:
+    right = Sender(store, {}, asyncio.Event())
+    slow = Sender(store, {}, asyncio.Event(), clock=lambda: datetime.now(UTC) - timedelta(hours=2))
+    assert await slow._claim(frozenset()) == []
+    await Outbox(store, {"hook": hook("https://x.org/")}, asyncio.Event()).handle([received(alert())])
+    assert keys(await right._claim(frozenset())) == {"a1:0:hook"}
+    assert [await slow._claim(frozenset()) for _ in range(3)] == [[]] * 3
+    now = datetime.now(UTC)
+    await store.settle([Outcome("a1:0:hook", "retry", "503", now, now + timedelta(minutes=5))])
+    assert [await slow._claim(frozenset()) for _ in range(3)] == [[]] * 3
+
+
+async def test_a_send_that_is_claimed_again_while_it_is_under_way_or_waits_goes_out_once(store: Store) -> None:
+    class Slow(Scripted):
+        async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:
+            await asyncio.sleep(0.05)
+            return await super().send(event, key, now)
+
+    slow, now = Slow(), datetime.now(UTC)
+    events = [alert(), alert(seq=1, state=AlertState.RESOLVED)]
+    sends = [Send(send_key(event, "hook"), "hook", event, 0, now, now + DAY) for event in events]
+    await store.enqueue(sends)
+    sender = Sender(store, {"hook": slow}, asyncio.Event(), transient=TRANSIENT)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            for send in sends:
+                sender._place(group, send)
+            await asyncio.sleep(0.01)
+    assert slow.got == [send.key for send in sends]
 
 
 def pending(attempts: int, expires: float) -> Send:
