@@ -24,6 +24,7 @@ from typing import Final, TypeVar
 import structlog
 
 from alerts.notifiers import Attempt, Notifier, Reject, Retry, Sent
+from alerts.outbox import LIFETIME
 from alerts.ports import Outcome, Send, SendLog
 from streams import metrics
 from streams.steady_clock import JUMP
@@ -34,6 +35,8 @@ LEASE: Final = 30.0
 FIRST_WAIT, LONGEST_WAIT, LONGEST_ASKED = 1.0, 300.0, 3600.0
 _MOST_AT_ONCE, _WIDTH, _ATTEMPT, _POLL = 256, 8, 15.0, 1.0
 _FULL: Final = 4 * _WIDTH
+_MAY_BE_NEW: Final = timedelta(minutes=3)
+"""For how long a receiver that is not known here may be one that another process knows: each looks every second."""
 _T = TypeVar("_T")
 _logger = structlog.get_logger(__name__)
 
@@ -209,7 +212,9 @@ class Sender:
         notifier, now = self._notifiers.get(send.receiver), self._clock()
         if notifier is None:
             # Another process may know it already: each looks for a new configuration on its own.
-            return Retry(f"receiver {send.receiver!r} is not configured; add it, or take it out of the rule")
+            young = now < send.expires_at - LIFETIME + _MAY_BE_NEW
+            answer = Retry if young else Reject
+            return answer(f"receiver {send.receiver!r} is not configured; add it, or take it out of the rule")
         if now >= send.expires_at:
             return Reject(f"expired before it could be sent; {send.attempts} attempts were made")
         try:

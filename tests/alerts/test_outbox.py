@@ -230,6 +230,19 @@ async def test_a_receiver_that_is_not_configured_yet_gets_its_page_later(store: 
     assert new.got == [send_key(event, "new")]
 
 
+async def test_a_receiver_that_stays_unknown_is_given_up_where_everybody_sees_it(store: Store) -> None:
+    now = datetime.now(UTC)
+    sends = [
+        Send(f"{name}:0:gone", "gone", alert(name), attempts, now, now + DAY - timedelta(minutes=minutes))
+        for name, attempts, minutes in (("young", 0, 1), ("old", 8, 10))
+    ]
+    await store.enqueue(sends)
+    async with sending(store, {"hook": Scripted()}):
+        assert (await results(store, "old", 1))[0] == (0, "gone", "failed")
+        assert (await results(store, "young", 1))[0] == (0, "gone", "retry")
+    assert len(await store.notifications("old")) == 1
+
+
 async def test_attempts_that_fail_together_are_one_failure_of_their_receiver(store: Store) -> None:
     class Down(Scripted):
         async def send(self, event: AlertEvent, key: str, now: datetime) -> Attempt:
