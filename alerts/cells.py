@@ -125,12 +125,16 @@ class Cell:
         ]
 
     def _hearing(self, group: Group, clock: RealmClock) -> Hearing:
-        if clock.deserted:
+        if clock.deserted or self._dropped(group, clock):
             return Hearing.NONE
         if not clock.away:
             return Hearing.FULL
         away, all_away = clock.missing(self._sources(group))
         return Hearing.NONE if all_away else Hearing.PART if away else Hearing.FULL
+
+    def _dropped(self, group: Group, clock: RealmClock) -> list[str]:
+        """Return the source that the group is of, if it is configured no more."""
+        return [name for name in self._sources(group) if "source" in self.rule.group_by and name in clock.dropped]
 
     def _sources(self, group: Group) -> tuple[str, ...]:
         by = self.rule.group_by
@@ -143,7 +147,7 @@ class Cell:
             state, opening.phase, reason = AlertState.FIRING, Phase.FIRING, self._measured(reading)
         elif verdict is Verdict.LOSE_SIGHT:
             state, opening.phase = AlertState.NO_DATA, Phase.NO_DATA
-            away = clock.dropped if clock.deserted else clock.missing(self._sources(group))[0]
+            away = self._dropped(group, clock) or clock.missing(self._sources(group))[0] or clock.dropped
             reason = f"can't be seen: {_spell(away, clock)}"
         elif verdict is Verdict.RESOLVE:
             state, reason = AlertState.RESOLVED, f"calm: {self._measured(reading)}"

@@ -204,7 +204,7 @@ class RealmClock:
 
     @property
     def dropped(self) -> list[str]:
-        """Return the sources that were heard and are configured no more, as far as none is left that was heard."""
+        """Return the sources that were heard and are configured no more, as far as `forget` kept their names."""
         return sorted(name for name, away in self.away.items() if away.status == DROPPED)
 
     def missing(self, wanted: Iterable[str]) -> tuple[list[str], bool]:
@@ -241,15 +241,18 @@ class RealmClock:
         self.frontier = None
         return True
 
-    def forget(self, known: frozenset[str]) -> None:
-        """Drop the sources that are configured no more; their names stay while none is left that was heard."""
+    def forget(self, known: frozenset[str], open_for: frozenset[str] = frozenset()) -> None:
+        """Drop the sources that are configured no more.
+
+        The names of those that were heard stay while none is left that was, and those that alerts are `open_for`.
+        """
         gone = {name: Away(DROPPED, 0) for name in self.dropped}
         for name in self.sources.keys() - known:
             if self.sources.pop(name).live_seen:
                 gone[name] = Away(DROPPED, 0)
             self.awaited.pop(name, None)
         self.away = {name: away for name, away in self.away.items() if name in self.sources}
-        self.away |= gone if self.deserted else {}
+        self.away |= {name: away for name, away in gone.items() if self.deserted or name in open_for}
         self._turns = [turn for turn in self._turns if turn.source in known]
 
     def dump(self) -> dict[str, Any]:

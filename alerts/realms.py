@@ -131,5 +131,6 @@ class Realm:
         """Take over clock and contributions of a dump; of sources that are not `known` or not heard here, nothing."""
         self.clock.restore(data["clock"])
         heard = frozenset(self.sources or self.clock.sources)
-        self.clock.forget(heard if known is None else heard & known)
+        groups = [group for cell in data["cells"].values() for group, _ in cell["openings"]]
+        self.clock.forget(heard if known is None else heard & known, frozenset().union(*groups))
         self.contributions = Contributions.load(data["contributions"])

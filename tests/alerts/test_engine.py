@@ -295,6 +295,20 @@ def test_an_alert_whose_only_source_is_switched_off_turns_to_no_data_until_it_is
     assert {event.alert_id for event in back} == {events[0].alert_id}
 
 
+def test_an_alert_of_a_switched_off_source_turns_to_no_data_where_the_rule_groups_by_source() -> None:
+    engine = Engine([rule(group_by=["source"])])
+    events = engine.step(merged(beats(0, 19), burst(9), beats(0, 19, "b"))).events
+    for first, last in ((20, 60), (61, 200)):
+        engine = Engine.load(engine.dump(), engine.rules, sources=frozenset("b"))
+        engine.advance()
+        events += engine.step(merged(beats(first, last, "b"))).events
+    assert [(event.state.value, event.seq) for event in events] == [("firing", 0), ("no_data", 1)]
+    assert events[1].reason == "can't be seen: a is switched off or removed"
+    engine = Engine.load(engine.dump(), engine.rules)
+    back = engine.step(merged(beats(201, 230), beats(201, 230, "b"))).events
+    assert [(event.alert_id, event.state.value) for event in back] == [(events[0].alert_id, "resolved")]
+
+
 def test_memory_is_bounded_by_the_horizon() -> None:
     engine = Engine([rule(threshold=1000)])
     sizes = []
