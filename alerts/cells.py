@@ -12,7 +12,7 @@ starts when the rule began, and no other alert of the rule did then.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -109,6 +109,16 @@ class Cell:
             opening.calm = None
         latest = present + span(self.rule.cooldown)
         self.quiet_until = {group: min(until, latest) for group, until in self.quiet_until.items()}
+
+    def disown(self, starts: Iterable[int]) -> None:
+        """Leave their names to alerts of this rule as it was, which began at `starts`.
+
+        One that began before what is known was saved has a name that no new one would take. The others may have been
+        named in place of one that began with them: hence one further for each.
+        """
+        at = self.window.at or 0
+        since = [start for start in starts if start > at or start >= self.began]
+        self.used = max([self.used, *since]) + len(since)
 
     def _open(self) -> list[Opening]:
         return list(self.openings.values())

@@ -124,15 +124,18 @@ class Engine:
     def disown(self, last: Iterable[AlertEvent]) -> None:
         """Resolve what [alerts] has open of rules as they were; `last` is the last event of each alert there.
 
-        New alerts don't take the names of those, though they may start at the same time.
+        New alerts don't take the names of those that began since the state was saved, though they may start at the
+        same time.
         """
         revisions = self._revisions
         old = [event for event in last if revisions.get(event.rule_id) != event.rule_revision]
+        starts: dict[tuple[str, str], list[int]] = {}
         for event in old:
-            for realm in self._realms(event.realm):
+            starts.setdefault((event.realm, event.rule_id), []).append(moment(event.started_at))
+        for name in dict.fromkeys(realm for realm, _ in starts):
+            for realm in self._realms(name):
                 for cell in realm.cells:
-                    if cell.rule.id == event.rule_id:
-                        cell.used = max(cell.used, moment(event.started_at)) + 1
+                    cell.disown(starts.get((name, cell.rule.id), ()))
         seqs = {event.alert_id: event.seq for event in old}
         self._events = [event for event in self._events if event.seq > seqs.get(event.alert_id, -1)]
         ended = {event.alert_id for event in self._events}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pytest
 
@@ -307,6 +308,27 @@ def test_an_alert_of_a_switched_off_source_turns_to_no_data_where_the_rule_group
     engine = Engine.load(engine.dump(), engine.rules)
     back = engine.step(merged(beats(201, 230), beats(201, 230, "b"))).events
     assert [(event.alert_id, event.state.value) for event in back] == [(events[0].alert_id, "resolved")]
+
+
+def test_what_was_over_when_the_state_was_saved_changes_no_name_of_a_new_alert() -> None:
+    """Killed between append and save; retention may take some of the past between two starts."""
+    engine = Engine([rule(), rule(id="other")])
+    saved = (engine.step(merged(beats(0, 9))), engine.dump())[1]
+    fired = engine.step(merged(burst(9), beats(10, 19))).events
+    hour = timedelta(hours=1)
+    over = fired[0].model_copy(update={"state": AlertState.RESOLVED, "started_at": fired[0].started_at - hour})
+    past = [over.model_copy(update={"alert_id": f"{number:032x}"}) for number in range(300)]
+    names = []
+    for known in ([*past, *fired], [*fired, *past[:7]], fired):
+        again = Engine.load(saved, [rule(name="Changed"), rule(id="other", name="Changed")])
+        again.disown(known)
+        ends = again.drain().events
+        assert [(event.alert_id, event.state.value) for event in ends] == [(one.alert_id, "resolved") for one in fired]
+        anew = again.step(merged(burst(9), beats(10, 19))).events
+        assert [event.started_at for event in anew] == [event.started_at for event in fired]
+        names.append([event.alert_id for event in anew])
+    assert names[0] == names[1] == names[2]
+    assert not set(names[0]) & {event.alert_id for event in fired}
 
 
 def test_memory_is_bounded_by_the_horizon() -> None:
