@@ -93,6 +93,20 @@ async def test_a_lease_that_ran_out_frees_the_send_and_a_late_answer_does_no_har
         await store.settle([Outcome("never was", "delivered", "", NOON)])
 
 
+async def test_what_waits_for_a_time_beyond_any_wait_is_set_back(store: Store) -> None:
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    later = alert("one", 1, state=AlertState.RESOLVED)
+    await store.enqueue([_send("far", due_at=NOON + day), _send("next", later), _send("soon", alert("two"))])
+    assert [send.key for send in await store.claim(NOON + day, 1, 30)] == ["soon"]
+    await store.settle([Outcome("soon", "retry", "503", NOON, retry_at=NOON + hour)])
+    assert [send.key for send in await store.claim(NOON + day, 1, 30)] == ["soon"]
+    assert await store.claim(NOON + hour, 10, 30) == []
+    await store.set_back(NOON, 3600.0)
+    (far,) = await store.claim(NOON, 10, 30)
+    assert (far.key, far.due_at) == ("far", NOON)
+    assert [send.key for send in await store.claim(NOON + hour, 10, 30)] == ["far", "soon"]
+
+
 async def test_no_two_processes_claim_the_same_send(store: Store, database: str) -> None:
     other = await Store.open(database, lambda: NOON)
     await store.enqueue([_send(f"k{at:03}") for at in range(200)])
