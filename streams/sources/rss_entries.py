@@ -92,7 +92,7 @@ class Reading:
 
 def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, Seen]) -> Entries:
     """Return what is new in a feed; NotAFeed if `body` is none. Entries come oldest first."""
-    whole = well_formed(body, content_type)
+    whole = well_formed(body, content_type, reading.url)
     feed = read(whole.document, reading.url)
     mentions: list[Mention] = []
     edited: list[Mention] = []

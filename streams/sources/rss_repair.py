@@ -4,8 +4,8 @@ Owns encodings, stray characters, broken ends and what a feed may cost. Does not
 (`streams.sources.rss_entries`).
 
 What is read (`streams.sources.rss_reader`) is UTF-8 that expat accepts, written anew from what expat read: without
-DOCTYPE and comments, and within bounds that no real feed reaches, since a reader's work for one element may grow with
-all that is around it. What is commonly wrong is put right in one pass (control characters, also as references, bare &
+DOCTYPE and comments, with each xml:base made absolute, and within bounds that no real feed reaches, since a reader's
+work for one element may grow with all that is around it. What is commonly wrong is put right in one pass (control characters, also as references, bare &
 and HTML entities); of what is broken beyond, the entries before the fault are kept and the fault is reported.
 """
 
@@ -17,6 +17,7 @@ import re
 import sys
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urljoin
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -47,8 +48,6 @@ _RESERVED_NAMES: Final = frozenset({"authors", "contributors", "publishers", "li
 }
 """Elements that feedparser would mistake for lists of its own."""
 
-_INHERITED: Final = frozenset({"base", "lang"})
-_ABSOLUTE: Final = re.compile(r"(?:https?:)?/", re.IGNORECASE)
 _BREAKS: Final = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 
 
@@ -64,14 +63,14 @@ class Whole:
     fault: str = ""
 
 
-def well_formed(body: bytes, content_type: str) -> Whole:
-    """Return the document, repaired if need be; NotAFeed if nothing can be saved of it."""
+def well_formed(body: bytes, content_type: str, url: str) -> Whole:
+    """Return the document of `url`, repaired if need be; NotAFeed if nothing can be saved of it."""
     text = _DECLARATION.sub("", _FORBIDDEN.sub("", _decoded(body, content_type))).strip().lstrip("\ufeff")
     if "<!entity" in text.lower():
         raise NotAFeed("it declares XML entities, which are refused")
-    whole = _rewritten(text)
+    whole = _rewritten(text, url)
     if whole.fault:
-        whole = _rewritten(_AMPERSAND.sub(_entity, text))
+        whole = _rewritten(_AMPERSAND.sub(_entity, text), url)
     fault = _fault(whole.document) if whole.document else whole.fault
     if fault:
         raise NotAFeed(f"it is not well-formed: {fault}")
@@ -114,15 +113,15 @@ def _fault(document: bytes) -> str:
     return ""
 
 
-def _rewritten(text: str) -> Whole:
+def _rewritten(text: str, url: str) -> Whole:
     """Return the document as expat reads it, up to its last whole entry if there is a fault; empty if it has none."""
-    writer, document = _Writer(), text.encode()
+    writer, document = _Writer(url), text.encode()
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = parser.ordered_attributes = parser.specified_attributes = True
     parser.buffer_size = _CHUNK
     parser.StartElementHandler, parser.EndElementHandler = writer.opened, writer.closed
     parser.CharacterDataHandler = writer.text
-    parser.StartDoctypeDeclHandler, parser.SkippedEntityHandler = _no_subset, _no_entity
+    parser.AttlistDeclHandler, parser.SkippedEntityHandler = _no_attributes, _no_entity
     try:
         # expat heeds what a handler raises at the end of a chunk only.
         for start in range(0, len(document), _CHUNK):
@@ -137,10 +136,9 @@ class _OutOfBounds(ValueError):
     """What a feed must not hold; the message says what."""
 
 
-def _no_subset(_name: str, _system: str | None, _public: str | None, has_subset: int) -> None:
-    # It may declare attributes, which expat then adds to every element of that name.
-    if has_subset:
-        raise _OutOfBounds("its DOCTYPE has declarations of its own, which are refused")
+def _no_attributes(_element: str, _name: str, _kind: str, _default: str | None, _required: int) -> None:
+    # expat would add them to every element of that name.
+    raise _OutOfBounds("its DOCTYPE declares attributes, which is refused")
 
 
 def _no_entity(name: str, _parameter: bool) -> None:
@@ -150,9 +148,10 @@ def _no_entity(name: str, _parameter: bool) -> None:
 class _Writer:
     """Writes what expat's handlers bring, within the bounds; _OutOfBounds where leaving out would not do."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str) -> None:
         self._out: list[str] = []
         self._open: list[str] = []
+        self._bases = [url]
         self._namespaces: set[tuple[str, str]] = set()
         self._elements = 0
         self._last, self._still_open = 0, list[str]()
@@ -165,32 +164,40 @@ class _Writer:
             raise _OutOfBounds(f"an entry, or what lies between two, has more than {MAX_ELEMENTS} elements")
         if len(self._open) >= MAX_DEPTH:
             raise _OutOfBounds(f"its elements are nested more than {MAX_DEPTH} deep")
-        pairs = list(zip(attributes[::2], attributes[1::2], strict=True))[:_MAX_ATTRIBUTES]
+        pairs = _bounded(list(zip(attributes[::2], attributes[1::2], strict=True)))
         if any(len(one) > _MAX_NAME for one in (name, *(key for key, _ in pairs))):
             raise _OutOfBounds(f"a name has more than {_MAX_NAME} characters")
         self._open.append(f"{name}_" if local in _RESERVED_NAMES else name)
-        written = "".join(f" {key}={quoteattr(value, _BREAKS)}" for key, value in pairs if self._kept(key, value))
-        self._out.append(f"<{self._open[-1]}{written}>")
+        self._bases.append(self._bases[-1])
+        written = ((key, self._written(key, value)) for key, value in pairs)
+        shown = "".join(f" {key}={quoteattr(value, _BREAKS)}" for key, value in written if value is not None)
+        self._out.append(f"<{self._open[-1]}{shown}>")
 
-    def _kept(self, key: str, value: str) -> bool:
-        """Return whether an attribute is written: what holds for all elements within is paid for at each of them."""
-        prefix, _, local = key.rpartition(":")
-        if "xmlns" in (prefix, local):
+    def _written(self, key: str, value: str) -> str | None:
+        """Return the value that is written; None for one that is too long to be paid for at each element within."""
+        if _declares(key):
             self._namespaces.add((key, value))
             if len(self._namespaces) > _MAX_NAMESPACES or len(value) > _MAX_INHERITED:
                 raise _OutOfBounds(f"it has more than {_MAX_NAMESPACES} namespaces, or one that is too long")
-        if local.lower() not in _INHERITED:
-            return True
-        # A relative base would lengthen the one around it.
-        return len(value) <= _MAX_INHERITED and (local.lower() == "lang" or _ABSOLUTE.match(value) is not None)
+            return value
+        inherited = _local(key)
+        if inherited == "base":  # absolute: a reader would lengthen the one around it by it
+            value = _joined(self._bases[-1], value)
+        if inherited in ("base", "lang") and len(value) > _MAX_INHERITED:
+            return None
+        if inherited == "base":
+            self._bases[-1] = value
+        return value
 
     def text(self, text: str) -> None:
-        """Write character data."""
-        self._out.append(escape(text, {"\r": "&#13;"}))
+        """Write character data: as it is where that can be, since a reader takes escaped markup apart piece by piece."""
+        whole = ("<" in text or "&" in text) and "\r" not in text and "]]>" not in text
+        self._out.append(f"<![CDATA[{text}]]>" if whole else escape(text, {"\r": "&#13;"}))
 
     def closed(self, name: str) -> None:
         """Write an end tag."""
         self._out.append(f"</{self._open.pop()}>")
+        self._bases.pop()
         if _local(name) in _ENTRY_NAMES:
             self._last, self._still_open = len(self._out), list(self._open)
 
@@ -206,3 +213,22 @@ class _Writer:
 
 def _local(name: str) -> str:
     return name.rpartition(":")[2].lower()
+
+
+def _declares(key: str) -> bool:
+    return "xmlns" in key.split(":")
+
+
+def _bounded(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return all namespaces, which have a bound of their own, and as many attributes as a reader may compare."""
+    if len(pairs) <= _MAX_ATTRIBUTES:
+        return pairs
+    others = [pair for pair in pairs if not _declares(pair[0])]
+    return [*(pair for pair in pairs if _declares(pair[0])), *others[:_MAX_ATTRIBUTES]]
+
+
+def _joined(base: str, value: str) -> str:
+    try:
+        return urljoin(base, value)
+    except ValueError:  # an address with half a bracket
+        return base

@@ -273,7 +273,7 @@ def test_no_small_feed_takes_long(unit: bytes) -> None:
 
 def test_too_deep_is_refused() -> None:
     with pytest.raises(NotAFeed, match="deep"):
-        well_formed(b"<a>" * 200 + b"</a>" * 200, "")
+        well_formed(b"<a>" * 200 + b"</a>" * 200, "", "")
 
 
 def test_letters_that_grow_in_lower_case_move_no_text() -> None:

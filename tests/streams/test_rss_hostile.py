@@ -92,7 +92,48 @@ def test_the_document_type_of_old_feeds_hides_no_unknown_entity() -> None:
 
 def test_what_is_written_anew_says_the_same() -> None:
     text = 'a<!-- b -->c<![CDATA[ <i>d</i> &amp; ]]>&#13;&lt;e a="1"&gt;'
-    written = well_formed(f"{DTD}<a:a xmlns:a='u' b='&#10;&quot;&lt;'><?c d?>{text}<b/></a:a>".encode(), "")
-    assert written.document.decode() == (
+    assert written(f"{DTD}<a:a xmlns:a='u' b='&#10;&quot;&lt;'><?c d?>{text}<b/></a:a>") == (
         '<a:a xmlns:a="u" b=\'&#10;"&lt;\'>ac &lt;i&gt;d&lt;/i&gt; &amp;amp; &#13;&lt;e a="1"&gt;<b></b></a:a>'
     )
+
+
+def written(body: str) -> str:
+    return well_formed(body.encode(), "", READING.url).document.decode()
+
+
+def test_markup_stays_in_one_piece() -> None:
+    """Escaped, each of its signs came as a piece of its own: an ordinary feed cost three times as much."""
+    assert written("<a>1 > &lt;b&gt; &amp;amp; 2]]</a>") == "<a><![CDATA[1 > <b> &amp; 2]]]]></a>"
+    assert written("<a><![CDATA[<b>]]]]>&gt;</a>") == "<a>&lt;b&gt;]]&gt;</a>"
+
+
+def test_a_base_within_a_base_holds_for_the_links_within() -> None:
+    """It was dropped: the links were others, and each entry an edit."""
+    link = "<link href='1'/><updated>2026-05-25T10:00:00Z</updated>"
+    entries = (
+        f"<entry xml:base='sub/'><id>a</id><title>T</title>{link}</entry>",
+        f"<entry xml:base='/other/'><id>b</id><title xml:base='x/'>T</title>{link}</entry>",
+        f"<entry xml:base='http://[/'><id>c</id><title>T</title>{link}</entry>",
+        f"<entry xml:base='{'a/' * 300}'><id>d</id><title>T</title>{link}</entry>",
+    )
+    atom = "<feed xmlns='http://www.w3.org/2005/Atom' xml:base='posts/'><title>News</title>%s</feed>"
+    found = {one.native_id[-1]: one.url for one in read(atom % "".join(entries)).mentions}
+    news = "https://news.example"
+    assert found == {
+        "a": f"{news}/posts/sub/1",
+        "b": f"{news}/other/1",
+        "c": f"{news}/posts/1",
+        "d": f"{news}/posts/1",
+    }
+
+
+def test_no_namespace_is_lost_among_many_attributes() -> None:
+    """Those beyond the hundredth were, and with them the whole feed."""
+    root = "<rss" + many(" a%='1'", 120) + many(" xmlns:n%='http://n.example/%'", 150)
+    feed = rss("<n149:a>b</n149:a>").replace("<rss", root)
+    assert len(read(feed).mentions) == 1
+
+
+@pytest.mark.parametrize("subset", [" ", "<!ELEMENT rss (channel)>", "<!-- none -->"])
+def test_a_document_type_that_declares_no_attribute_costs_no_feed(subset: str) -> None:
+    assert len(read(f"<!DOCTYPE rss [{subset}]>" + rss("")).mentions) == 1
