@@ -5,8 +5,9 @@ Owns encodings, stray characters, broken ends and what a feed may cost. Does not
 
 What is read (`streams.sources.rss_reader`) is UTF-8 that expat accepts, written anew from what expat read: without
 DOCTYPE and comments, with each xml:base made absolute, and within bounds that no real feed reaches, since a reader's
-work for one element may grow with all that is around it. What is commonly wrong is put right in one pass (control characters, also as references, bare &
-and HTML entities); of what is broken beyond, the entries before the fault are kept and the fault is reported.
+work for one element may grow with all that is around it. What is commonly wrong is put right in one pass (control
+characters, also as references, bare & and HTML entities); of what is broken beyond, the entries before the fault are
+kept and the fault is reported.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ class _Writer:
         return value
 
     def text(self, text: str) -> None:
-        """Write character data: as it is where that can be, since a reader takes escaped markup apart piece by piece."""
+        """Write character data: as it is where that can be, since a reader takes escaped markup apart sign by sign."""
         whole = ("<" in text or "&" in text) and "\r" not in text and "]]>" not in text
         self._out.append(f"<![CDATA[{text}]]>" if whole else escape(text, {"\r": "&#13;"}))
 
