@@ -46,8 +46,6 @@ _AT_THE_END_US: Final = 2_000_000
 _QUIET: Final = 3.0
 """Seconds without an event after which event time stands still: less than the lateness that rules allow for."""
 
-"""Seconds that an upstream may ask us to wait at most."""
-
 _REFUSALS: Final = frozenset({400, 401, 403, 404, 410})
 
 
@@ -99,8 +97,7 @@ class BlueskySource:
                         continue
                     back: int | None = None
                     if place.resumed is not None and times:
-                        first = sorted(times)[len(times) // 2]  # one event with a strange time decides nothing
-                        gap, back, place.resumed = *self._missed(place.resumed, first), None
+                        gap, back, place.resumed = *self._missed(place.resumed, times), None
                     place.highest = self._highest(place.highest, times) if back is None else back
                     place.newest = times[-1] if times else place.newest
                     yield _arrival(found, place.highest, at=self._event_time(place), gap=gap, reconnected=again)
@@ -201,19 +198,23 @@ class BlueskySource:
             return ""
         return f"the saved cursor {reached} lies in the future; listening from now"
 
-    def _missed(self, reached: int, first: int) -> tuple[str, int | None]:
-        """Return what was missed, empty if nothing, and from where to ask again if Jetstream may still have it."""
-        after = (first - reached) / 1e6
-        if after > self._settings.gap_after:
-            return (
-                f"the first event came {after:.0f} s after the cursor: Jetstream no longer had what lies between",
-                None,
-            )
-        if first >= reached - REWIND_US:
+    def _missed(self, reached: int, times: Sequence[int]) -> tuple[str, int | None]:
+        """Return what was missed, empty if nothing, and from where to ask again if Jetstream may still have it.
+
+        One event with a strange time among the first decides nothing: most must lie before what was asked for if time
+        went back, and else those are left out.
+        """
+        asked = reached - REWIND_US
+        middle = sorted(times)[len(times) // 2]
+        if middle < asked:
+            # A cursor is at most _FUTURE_US ahead of the time at which it was saved.
+            back = max(min(middle, reached - _FUTURE_US), reached - _FURTHEST_BACK_US)
+            before = (reached - middle) / 1e6
+            return f"Jetstream's time went back: the first event came {before:.0f} s before the cursor", back
+        after = (min(time for time in times if time >= asked) - reached) / 1e6
+        if after <= self._settings.gap_after:
             return "", None
-        # A cursor is at most _FUTURE_US ahead of the time at which it was saved.
-        back = max(min(first, reached - _FUTURE_US), reached - _FURTHEST_BACK_US)
-        return f"Jetstream's time went back: the first event came {-after:.0f} s before the cursor", back
+        return f"the first event came {after:.0f} s after the cursor: Jetstream no longer had what lies between", None
 
 
 @dataclass(slots=True)

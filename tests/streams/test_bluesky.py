@@ -314,6 +314,19 @@ async def test_one_strange_time_among_the_first_hides_no_gap() -> None:
     assert "172800 s after the cursor" in got[0].gap
 
 
+async def test_a_quiet_stream_that_is_replayed_whole_has_no_gap() -> None:
+    """Hours of it come at once: half of them lie long after the cursor."""
+    cursor = T0 - 7_200_000_000
+
+    async def speak(connection: ServerConnection, asked: int) -> None:
+        for time_us in range(asked, T0, 60_000_000):
+            await connection.send(json.dumps(event(1, time_us=time_us)))
+
+    async with jetstream(speak) as (endpoint, _):
+        got, _ = await until_it_breaks(source(endpoint).listen(str(cursor)))
+    assert {one.gap for one in got} == {""}
+
+
 @pytest.mark.parametrize("ahead", [6, 290, 7200])
 async def test_a_cursor_ahead_of_a_time_that_went_back_is_a_gap_and_asked_for_again(ahead: int) -> None:
     """Jetstream answers it with what comes from now on: the posts of the pause were lost without a word."""
