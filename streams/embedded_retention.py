@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -39,30 +39,34 @@ class Retention:
     keep_unread: bool = True
     forget_groups_after: timedelta = timedelta(days=30)
 
-    def patient(self) -> Retention:
-        """Return the policy for just after the start, when who is away can't be told from who has not joined yet."""
-        return replace(self, keep_unread=True, forget_groups_after=timedelta(days=36_525))
-
 
 def retain(
-    connection: sqlite3.Connection, name: str, topic: Topic, policy: Retention, members: Collection[str], now: datetime
+    connection: sqlite3.Connection,
+    name: str,
+    topic: Topic,
+    policy: Retention,
+    members: Collection[str],
+    now: datetime,
+    *,
+    settled: bool = True,
 ) -> bool:
     """Take one step inside the caller's transaction, updating `topic`; True if there is more to take at once.
 
     `members` are the groups of the topic that are open now: they are never forgotten, however silent the topic is.
+    While not `settled`, just after the start, who is away can't be told from who has not joined yet: age waits for all.
     """
     for group in members:
         connection.execute("UPDATE groups SET seen_at = ? WHERE topic = ? AND name = ?", (micros(now), topic.id, group))
     known_since = micros(now - policy.forget_groups_after)
     sql = "SELECT min(next) FROM groups WHERE topic = ? AND seen_at >= ?"
-    floor = connection.execute(sql, (topic.id, known_since)).fetchone()[0]
+    floor = connection.execute(sql, (topic.id, known_since if settled else 0)).fetchone()[0]
     floor = topic.next if floor is None else floor
     oldest = micros(now - policy.age)
     size = "length(CAST(key AS BLOB)) + length(value)"  # bytes: length(key) alone would count characters
     sql = f"SELECT offset, at, {size} FROM {topic.table} ORDER BY offset LIMIT {_STEP}"  # noqa: S608  our own words
     end, left, taken = -1, topic.bytes, 0
     for offset, at, weight in connection.execute(sql):
-        expired = at < oldest and (offset < floor or not policy.keep_unread)
+        expired = at < oldest and (offset < floor or (settled and not policy.keep_unread))
         if not expired and left <= policy.size:
             break
         end, left, taken = offset + 1, left - weight - ROW_OVERHEAD, taken + 1

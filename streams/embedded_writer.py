@@ -241,10 +241,10 @@ class Writer:
         """Take one step of retention; True if another one should follow."""
         members = [group for topic, group in self._members() if topic == name]
         settled = time.monotonic() - self._opened >= SETTLED_AFTER
-        policy = self._retention if settled else self._retention.patient()
 
         def step(tables: Tables) -> bool:
-            return retain(tables.connection, name, tables.topic(name), policy, members, tables.clock())
+            topic, now = tables.topic(name), tables.clock()
+            return retain(tables.connection, name, topic, self._retention, members, now, settled=settled)
 
         outcome = self._transact([step])
         if isinstance(outcome, Exception):

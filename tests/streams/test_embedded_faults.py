@@ -402,6 +402,18 @@ async def test_what_a_forgotten_group_had_not_read_is_counted_and_what_came_afte
     await stream.aclose()
 
 
+async def test_what_came_while_a_group_was_forgotten_is_no_loss_just_after_the_start_either(path: Path) -> None:
+    clock = Clock()
+    stream = await EmbeddedStream.open(path, Retention(size=1000), clock)
+    await (await stream.consumer("t", "gone")).aclose()
+    clock.now += timedelta(days=31)
+    await stream.append("t", numbered(100))
+    await retained(stream, settled=False)
+    assert len(await all_of(stream)) < 100
+    assert await stream.losses() == {}
+    await stream.aclose()
+
+
 async def test_append_time_does_not_go_back_with_a_wall_clock_that_is_put_right(path: Path) -> None:
     clock = Clock()
     stream = await EmbeddedStream.open(path, clock=clock)
