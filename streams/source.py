@@ -61,7 +61,8 @@ class Arrival:
     may have been lost before this arrival. Any arrival, an empty one too, resets the stall clock. `settled` is called
     once all of it is durable (a push source answers its caller then, so that its deletions are kept even of what is not
     known: they come no second time). `unversioned` are those of `mentions` that are deletions or edits to which the
-    channel gave no revision: they hold against all that is known of the post or the author.
+    channel gave no revision: they hold against all that is known of the post or the author (an edit whose very revision
+    is known is a repeat).
     """
 
     mentions: Sequence[Mention] = ()

@@ -5,7 +5,8 @@ of feeds (`streams.sources.rss_repair`, `streams.sources.rss_reader`).
 
 - Identity: the configured URL and guid, atom:id or link; the link if all entries of a feed have one and the same guid.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before; an
-  edit without a later time is meant all the same, whatever is known by another cursor.
+  edit without a later time is meant all the same, whatever is known by another cursor. It is put up to 4 s above by its
+  content, so that what is known by the very same revision is the same edit: two sources may read one feed.
 - Date: published, else updated, else the channel's own date. An entry without any is a dead letter: the time of receipt
   is never put in place of a publish time. One that is some hours ahead is a dead letter, and taken when due.
 - Declared entities are refused, with them external files and expansion bombs; markup becomes text, script nothing.
@@ -162,7 +163,7 @@ def _mention(entry: Any, channel: Any, reading: Reading, before: Seen | None) ->
             source_kind=KIND,
             native_id=_native_id(reading.url, _identity(entry)),
             source_id=reading.source_id,
-            revision=max(int(changed.timestamp() * 1000), before.delivered + 1 if before else 0, 0),
+            revision=_revision(entry, changed, before),
             realm=reading.realm,
             received_at=reading.received_at,
             published_at=published,
@@ -175,6 +176,14 @@ def _mention(entry: Any, channel: Any, reading: Reading, before: Seen | None) ->
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return check_times(mention) or mention
+
+
+def _revision(entry: Any, changed: datetime, before: Seen | None) -> int:
+    """Return a revision above the one before; one that depends on the content where the entry's own time is none."""
+    own = max(int(changed.timestamp() * 1000), 0)
+    if before is None or own > before.delivered:
+        return own
+    return before.delivered + 1 + int(_hash(repr(_content(entry)))[:3], 16)
 
 
 def _native_id(url: str, identity: str) -> str:

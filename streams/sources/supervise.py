@@ -272,11 +272,11 @@ class _Run:
         mentions = [mention for mention, fault in came if not fault]
         chosen = Chosen()
         if mentions:
-            keys = wanted_keys(mentions)
-            known = await self._again(lambda: self.log.known(keys))
-            promised = self.standing.promised and self.standing.promised - self.lateness
             unversioned = frozenset(mention for one in arrivals for mention in one.unversioned)
             pushed = frozenset(mention for one in arrivals if one.settled for mention in one.mentions)
+            keys = wanted_keys(mentions, pushed)
+            known = await self._again(lambda: self.log.known(keys))
+            promised = self.standing.promised and self.standing.promised - self.lateness
             chosen = self.chooser.choose(mentions, known, self.clock(), promised, unversioned, pushed)
         keyless = [refused(mention, fault, self.clock()) for mention, fault in came if fault]
         chosen.dead = [*(sound(letter) for one in arrivals for letter in one.dead), *keyless, *chosen.dead]

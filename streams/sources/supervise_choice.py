@@ -54,15 +54,19 @@ def author_key(source_kind: str, author_id: str) -> str:
     return f"{source_kind}\x1fauthor\x1f{author_id}"
 
 
-def accepted_key(mention: Mention) -> str:
-    """Return the key under which a mention is remembered: the withdrawal of an author is no post of the same id."""
-    whole = mention.action is Action.DELETE_AUTHOR
-    return _withdrawal_key(mention.source_kind, mention.native_id) if whole else mention.key
+def accepted_key(mention: Mention, *, pushed: bool = False) -> str:
+    """Return the key under which a mention is remembered: the withdrawal of an author is no post of the same id.
+
+    Nor is a deletion that was pushed: what it deletes may never have been taken.
+    """
+    if mention.action is Action.DELETE_AUTHOR:
+        return _withdrawal_key(mention.source_kind, mention.native_id)
+    return _deletion_key(mention) if pushed and mention.action is Action.DELETE else mention.key
 
 
-def wanted_keys(mentions: Sequence[Mention]) -> list[str]:
+def wanted_keys(mentions: Sequence[Mention], pushed: Collection[Mention] = ()) -> list[str]:
     """Return the keys whose known revisions `Chooser.choose` needs."""
-    keys = {accepted_key(mention) for mention in mentions}
+    keys = {accepted_key(mention) for mention in mentions} | {_deletion_key(mention) for mention in pushed}
     keys |= {_author_key(mention) for mention in mentions if mention.action is Action.DELETE_AUTHOR}
     keys |= {
         _withdrawal_key(mention.source_kind, mention.author.id)
@@ -98,15 +102,16 @@ class Chooser:
         """Return the choice, in the order of `mentions`; what is accepted counts as known for those after it.
 
         What was published before `promised` comes late: rules have passed its time. It is taken, and counted. Those
-        also in `unversioned` are lifted above what is known: a deletion in the second of its post is meant. So is a
-        numbered post that was published after all of its author's were withdrawn. Deletions in `pushed` are taken
-        whether what they delete is known or not.
+        also in `unversioned` are lifted above what is known: a deletion in the second of its post is meant. An edit is
+        not if its very revision is known: another source of the same channel was first. So is a numbered post that was
+        published after all of its author's were withdrawn. Deletions in `pushed` are taken whether what they delete is
+        known or not, and make none of it known.
         """
         chosen = Chosen()
         revisions = dict(known)
         for one in mentions:
             mention = _lifted(one, revisions, meant=one in unversioned, pushed=one in pushed)
-            if mention.revision <= revisions.get(accepted_key(mention), -1):
+            if mention.revision <= _reached(mention, revisions):
                 chosen.duplicated += 1
                 continue
             try:
@@ -119,7 +124,7 @@ class Chooser:
                 continue
             if kept is None or item is None:
                 continue
-            accepted = Accepted(accepted_key(mention), _author_key(mention), mention.revision)
+            accepted = Accepted(accepted_key(mention, pushed=one in pushed), _author_key(mention), mention.revision)
             revisions[accepted.key] = accepted.revision
             if accepted.author_key:
                 revisions[accepted.author_key] = max(accepted.revision, revisions.get(accepted.author_key, -1))
@@ -166,11 +171,21 @@ def _check_holdable(mention: Mention | None) -> None:
 def _lifted(mention: Mention, known: Mapping[str, int], *, meant: bool, pushed: bool) -> Mention:
     """Return the mention with the revision that it has among what is known."""
     key = _author_key(mention) if mention.action is Action.DELETE_AUTHOR else mention.key
-    above = _after_a_withdrawal(mention, known) if mention.action is Action.PUBLISH else mention.revision
-    if meant or (pushed and mention.action is Action.DELETE and above < _NUMBERED <= known.get(key, -1)):
-        above = max(above, known.get(key, -1) + 1)
-    above = min(above, _HIGHEST)
+    above, there = mention.revision, known.get(key, -1)
+    if mention.action is Action.PUBLISH:
+        above = _after_a_withdrawal(mention, known)
+        meant = meant and above != there
+    elif mention.action is Action.DELETE:
+        meant = (meant or (pushed and above < _NUMBERED <= there)) and there > known.get(_deletion_key(mention), -1)
+    above = min(max(above, there + 1) if meant else above, _HIGHEST)
     return mention if above == mention.revision else mention.model_copy(update={"revision": above})
+
+
+def _reached(mention: Mention, known: Mapping[str, int]) -> int:
+    """Return the revision that is known of what a mention publishes or deletes; -1 for none."""
+    of_the_post = known.get(accepted_key(mention), -1)
+    whole = mention.action is Action.DELETE_AUTHOR
+    return of_the_post if whole else max(of_the_post, known.get(_deletion_key(mention), -1))
 
 
 def _after_a_withdrawal(mention: Mention, known: Mapping[str, int]) -> int:
@@ -184,6 +199,10 @@ def _after_a_withdrawal(mention: Mention, known: Mapping[str, int]) -> int:
 
 def _withdrawal_key(source_kind: str, author_id: str) -> str:
     return f"{source_kind}\x1fwithdrawn author\x1f{author_id}"
+
+
+def _deletion_key(mention: Mention) -> str:
+    return f"{mention.source_kind}\x1fdeleted\x1f{mention.native_id}"
 
 
 def _author_key(mention: Mention) -> str:

@@ -6,8 +6,9 @@ One object or an array of at most 1,000. `id`, `text` and `published_at` are nee
 `"deleted": true`, the withdrawal of an author `author.id` and `"deleted_author": true`. An edit is the same `id` with a
 higher `revision`, or a later `updated_at` (milliseconds since 1970 as a revision); a post without both is the first of
 its id, revision 0. Other text under the same id without both is a repeat: which of two came first can't be told when
-deliveries are tried again. A deletion without both holds against all that came before it; what an author publishes
-after a withdrawal is new, whatever it is numbered. Ids are the sender's: they are kept apart by source.
+deliveries are tried again. A deletion without both holds against all that came before it; the withdrawal of an author
+has no `revision`, and what they publish after it is new, whatever it is numbered. Ids are the sender's: they are kept
+apart by source.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class _Sent(BaseModel):
         if self.deleted_author:
             if self.author is None:
                 raise ValueError("author.id is missing; deleted_author needs it")
+            if self.revision is not None:
+                raise ValueError("revision counts what became of one post; leave it out beside deleted_author")
             return self
         if not self.id:
             raise ValueError("id is missing; give each mention an id that never changes")

@@ -529,7 +529,7 @@ async def test_a_pushed_deletion_of_what_is_not_known_holds_over_a_restart(
     await run(Scripted([pushed]), stream, log)
     await run(Scripted([Arrival([first]), pushed]), stream, log)
     assert await mentions(stream) == [(first.native_id, 5)]
-    await run(Scripted([*[Arrival()] * 2, Arrival([mention(1, 4)])]), stream, log)
+    await run(Scripted([*[Arrival()] * 2, Arrival([mention(1, 4)], settled=lambda: None)]), stream, log)
     # An author's posts enter, and the tombstone in the log is over them.
     assert ("post1", 4) not in await mentions(stream) or first.action is Action.DELETE_AUTHOR
 

@@ -299,10 +299,15 @@ def test_only_a_deletion_that_names_no_revision_holds_against_everything() -> No
     author = {"author": {"id": "7"}, "deleted_author": True}
     found = parse(json.dumps([gone, author, sent(1)]).encode(), RECEIVED)
     assert [one.native_id for one in found.unversioned] == ["crm/a", "crm/7"]
-    versions = ({"revision": 0}, {"updated_at": "2026-05-25T14:00:00Z"})
-    for version in versions:
-        stated = parse(json.dumps([gone | version, author | version]).encode(), RECEIVED)
-        assert (len(stated.mentions), stated.unversioned) == (2, [])
+    at = {"updated_at": "2026-05-25T14:00:00Z"}
+    stated = parse(json.dumps([gone | {"revision": 0}, gone | at, author | at]).encode(), RECEIVED)
+    assert (len(stated.mentions), stated.unversioned) == (3, [])
+
+
+def test_a_withdrawal_has_no_number() -> None:
+    """It would erase nothing of posts whose revisions are times, and what came after it stayed out."""
+    body = {"author": {"id": "7"}, "deleted_author": True, "revision": 7}
+    assert parse(json.dumps(body).encode(), RECEIVED).fault.startswith("revision counts what became of one post; leave")
 
 
 @pytest.mark.parametrize("edit", [{"revision": 1}, {"updated_at": "2026-05-25T14:00:00+03:00"}])
@@ -323,26 +328,52 @@ def test_no_post_is_numbered_too_high_to_be_deleted() -> None:
     assert [one.revision for one in chosen.accepted] == [2**62 - 1, 2**62]
 
 
-def test_what_an_author_publishes_after_a_withdrawal_lives() -> None:
-    """It had revision 0, the tombstone the time in milliseconds: it was answered with 202 and never seen."""
-    author, known = {"id": "7"}, dict[str, int]()
-    chooser = Chooser(lambda _: ("brand",))
+class Inbox:
+    """Takes one delivery after the other, and forgets what is not kept in the database."""
 
-    def send(hours: float, **body: Any) -> list[int]:
-        at = NOW + timedelta(hours=hours)
-        when = (
-            {} if body.get("deleted") or body.get("deleted_author") else {"text": "t", "published_at": at.isoformat()}
-        )
-        found = parse(json.dumps({"author": author} | when | body).encode(), replace(RECEIVED, sent_at=at, at=at))
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+        self.queries: tuple[str, ...] = ("brand",)
+
+    def send(self, hours: float, **body: Any) -> list[int]:
+        """Return the revisions that were taken."""
+        at, known = NOW + timedelta(hours=hours), self.known
+        gone = body.get("deleted") or body.get("deleted_author")
+        when = {} if gone else {"text": "t", "published_at": at.isoformat()}
+        found = parse(json.dumps({"author": {"id": "7"}} | when | body).encode(), replace(RECEIVED, sent_at=at, at=at))
         assert not found.fault
-        known_now = {key: known[key] for key in wanted_keys(found.mentions) if key in known}
-        chosen = chooser.choose(
-            found.mentions, known_now, at, unversioned=found.unversioned, pushed=frozenset(found.mentions)
-        )
+        pushed = frozenset(found.mentions)
+        known_now = {key: known[key] for key in wanted_keys(found.mentions, pushed) if key in known}
+        chooser = Chooser(lambda _: self.queries)
+        chosen = chooser.choose(found.mentions, known_now, at, unversioned=found.unversioned, pushed=pushed)
         for one in chosen.accepted:
             known.update({key: max(one.revision, known.get(key, -1)) for key in (one.key, one.author_key) if key})
         return [one.revision for one in chosen.accepted]
 
+
+def test_a_numbered_deletion_of_a_post_whose_revision_is_a_time_is_taken_once() -> None:
+    send = Inbox().send
+    (posted,) = send(0, id="m1", updated_at=NOW.isoformat())
+    assert [send(1, id="m1", deleted=True, revision=5) for _ in range(3)] == [[posted + 1], [], []]
+    assert send(0, id="m1", updated_at=NOW.isoformat()) == []
+    (again,) = send(2, id="m1", updated_at=(NOW + timedelta(hours=2)).isoformat())
+    assert [send(3, id="m1", deleted=True, revision=5) for _ in range(2)] == [[again + 1], []]
+
+
+def test_a_deletion_of_what_no_query_wanted_makes_no_post_wanted() -> None:
+    """It counted as one that was published: the next post of that id came into the log with no query at all."""
+    inbox = Inbox()
+    inbox.queries = ()
+    assert inbox.send(0, id="m1", deleted=True, revision=3) == [3]
+    assert inbox.send(1, id="m1", deleted=True, revision=3) == inbox.send(1, id="m1", revision=4) == []
+    inbox.queries = ("brand",)
+    assert inbox.send(1, id="m1", revision=3) == []
+    assert inbox.send(1, id="m1", revision=4) == [4]
+
+
+def test_what_an_author_publishes_after_a_withdrawal_lives() -> None:
+    """It had revision 0, the tombstone the time in milliseconds: it was answered with 202 and never seen."""
+    send = Inbox().send
     assert send(0, id="m1") == [0]
     (gone,) = send(1, deleted_author=True)
     assert send(2, id="m2") == send(2, id="m3", revision=0) == [gone + 1]
