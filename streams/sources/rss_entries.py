@@ -3,7 +3,8 @@
 Owns identity, edits and dates. Does not own fetching or the cursor (`streams.sources.rss`), nor the repair and reading
 of feeds (`streams.sources.rss_repair`, `streams.sources.rss_reader`).
 
-- Identity: the configured URL and guid, atom:id or link; the link if all entries of a feed have one and the same guid.
+- Identity: the configured URL and guid, atom:id or link. It is the link if three or more entries, all that a feed has,
+  have one and the same guid, and then of fewer, too, as long as one that was told so is among them.
 - Edit: the content's hash changed. Revision: the entry's own time in milliseconds, and always above the one before; an
   edit without a later time is meant all the same, whatever is known by another cursor. It is put up to 4 s above by its
   content, so that what is known by the very same revision is the same edit: two sources may read one feed.
@@ -35,6 +36,8 @@ from streams.sources.rss_repair import well_formed
 
 KIND: Final = "rss"
 MAX_ENTRIES: Final = 5000
+_ONE_FOR_ALL: Final = 3
+"""Entries with one guid and as many links: the guid is the feed's, and names no entry."""
 
 _LANG: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _MAX_LANG: Final = 35
@@ -95,6 +98,7 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
     """Return what is new in a feed; NotAFeed if `body` is none. Entries come oldest first."""
     whole = well_formed(body, content_type, reading.url)
     feed = read(whole.document, reading.url)
+    _tell_apart(feed.entries, seen)
     mentions: list[Mention] = []
     edited: list[Mention] = []
     dead: list[DeadLetter] = [_damaged(whole.fault, body, reading)] if whole.fault else []
@@ -121,6 +125,15 @@ def parse(body: bytes, content_type: str, reading: Reading, seen: Mapping[str, S
             edited += [found] if before and before.delivered else []
     mentions.sort(key=lambda mention: mention.published_at or reading.received_at)
     return Entries(mentions, edited, dead, now)
+
+
+def _tell_apart(entries: Sequence[Any], seen: Mapping[str, Seen]) -> None:
+    """Take a guid that is the feed's away from its entries; also when fewer are left than would tell."""
+    ids, links = ({str(entry.get(name) or "").strip() for entry in entries} for name in ("id", "link"))
+    told = len(entries) >= _ONE_FOR_ALL or any(_hash(link) in seen for link in links - ids)
+    if len(ids) == 1 and len(links) == len(entries) and told:
+        for entry in entries:
+            entry.pop("id", None)
 
 
 def _identity(entry: Any) -> str:

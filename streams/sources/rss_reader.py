@@ -25,9 +25,6 @@ from streams.sources.rss_repair import NotAFeed
 FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What hostile input makes a reader raise: found by fuzzing, named one by one so that others are not hidden."""
 
-_ONE_FOR_ALL: Final = 3
-"""Entries with one guid and as many links: the guid is the feed's, and names no entry."""
-
 
 @dataclass(frozen=True, slots=True)
 class Feed:
@@ -53,10 +50,6 @@ def read(document: bytes, url: str) -> Feed:
         raise NotAFeed(f"it can't be read: {type(error).__name__}: {error}") from error
     if not reader.version and not reader.entries:
         raise NotAFeed("it is neither RSS nor Atom")
-    ids, links = ({repr(entry.get(name)) for entry in reader.entries} for name in ("id", "link"))
-    if len(ids) == 1 and len(links) == len(reader.entries) >= _ONE_FOR_ALL:
-        for entry in reader.entries:
-            entry.pop("id", None)
     return Feed(reader.feeddata, reader.entries)
 
 

@@ -102,6 +102,15 @@ def test_entries_that_all_have_the_guid_of_the_feed_are_told_apart_by_their_link
     assert len(read(rss(item(1), *[item(2)] * 3)).mentions) == 2
 
 
+def test_entries_that_were_told_apart_by_their_links_stay_so_in_a_shorter_feed() -> None:
+    """They came again under the guid when only two were left, and a third time when the feed grew."""
+    items = [item(number).replace(f"<guid>g{number}<", "<guid isPermaLink='false'>news<") for number in (1, 2, 3, 4)]
+    seen = read(rss(*items[:3]))
+    assert read(rss(*items[1:3]), seen).mentions == []
+    (new,) = read(rss(*items[2:]), seen).mentions
+    assert new.native_id.endswith("/4")
+
+
 def test_an_edit_keeps_the_identity_and_raises_the_revision_though_the_date_stays() -> None:
     first = read(rss(item(1)))
     second = read(rss(item(1, "corrected")), first)
